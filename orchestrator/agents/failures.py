@@ -1,0 +1,60 @@
+"""From an exception to a stored error, and from a policy to the delay before the next attempt."""
+
+from __future__ import annotations
+
+import traceback
+
+from orchestrator.backoff import retry_delay_ms
+from orchestrator.errors import (
+    ExpressionError,
+    HandlerInputInvalid,
+    HandlerOutputInvalid,
+    LimitExceeded,
+    UnknownAgent,
+    UnknownTask,
+)
+from orchestrator.outcomes import Fatal, RetryLater
+from orchestrator.records import StepError
+from orchestrator.workflow.plan import Retry
+
+# The same input would fail in the same way, so no policy retries these.
+_HOPELESS = (Fatal, ExpressionError, HandlerInputInvalid, HandlerOutputInvalid, LimitExceeded, UnknownAgent, UnknownTask)
+_MAX_MESSAGE = 2000
+_MAX_TRACEBACK = 8000
+
+
+def step_error(error: BaseException, step_id: str, attempt: int | None = None, *, trace: bool = False) -> StepError:
+    """The stored form of an exception; with `trace`, the traceback's last 8,000 characters too."""
+    message = str(error) or type(error).__name__
+    text = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:] if trace else None
+    return StepError(type(error).__name__, _shorten(message), step_id, attempt, text)
+
+
+def next_delay_ms(policy: Retry, failures: int, error: BaseException) -> int | None:
+    """Milliseconds until the next attempt, or None when the step has failed for good.
+
+    Args:
+        failures: failed attempts so far, this one included.
+    """
+    if isinstance(error, _HOPELESS) or _gives_up(policy, error):
+        return None
+    floor_ms = round(error.after_s * 1000) if isinstance(error, RetryLater) else 0
+    if failures >= policy.max_attempts:
+        return None
+    return retry_delay_ms(
+        failures,
+        delay_ms=policy.delay_ms,
+        backoff=policy.backoff,
+        max_delay_ms=policy.max_delay_ms,
+        jitter=policy.jitter,
+        floor_ms=floor_ms,
+    )
+
+
+def _gives_up(policy: Retry, error: BaseException) -> bool:
+    return any(cls.__name__ in policy.give_up_on for cls in type(error).__mro__)
+
+
+def _shorten(text: str) -> str:
+    clean = text.encode("utf-8", "replace").decode()
+    return clean if len(clean) <= _MAX_MESSAGE else clean[: _MAX_MESSAGE - 3] + "..."

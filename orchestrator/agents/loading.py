@@ -1,0 +1,158 @@
+"""From names of modules, files and folders to the agents they define."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+from orchestrator.agents.agent import Agent, AgentTask
+from orchestrator.errors import AgentsNotLoadable, UnknownAgent, UnknownTask
+from orchestrator.workflow.catalog import Catalog
+
+
+class AgentRegistry:
+    """The agents of this process, by name."""
+
+    def __init__(self, agents: Iterable[Agent] = ()) -> None:
+        self._agents: dict[str, Agent] = {}
+        for agent in agents:
+            known = self._agents.setdefault(agent.name, agent)
+            if known is not agent:
+                raise AgentsNotLoadable(f"two agents are named {agent.name!r}; give one of them another name")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._agents)
+
+    def get(self, name: str) -> Agent:
+        """Raises UnknownAgent, with near names."""
+        try:
+            return self._agents[name]
+        except KeyError:
+            raise UnknownAgent(f"no agent {name!r}{did_you_mean(name, self._agents)}", agent=name) from None
+
+    def task(self, agent: str, task: str) -> AgentTask:
+        """Raises UnknownAgent or UnknownTask, with near names."""
+        tasks = self.get(agent).tasks
+        try:
+            return tasks[task]
+        except KeyError:
+            raise UnknownTask(f"agent {agent!r} has no task {task!r}{did_you_mean(task, tasks)}") from None
+
+    def catalog(self) -> Catalog:
+        return Catalog(tuple(agent.info for agent in self._agents.values()))
+
+
+def load_agents(sources: Sequence[str]) -> AgentRegistry:
+    """Import every source and collect the agents it defines.
+
+    Args:
+        sources: names of modules or packages, `.py` files, or folders of `.py` files.
+    Raises:
+        AgentsNotLoadable: which source, and why.
+    """
+    found: list[Agent] = []
+    for source in sources:
+        agents = [agent for module in _modules(source) for agent in _agents_in(module)]
+        if not agents:
+            raise AgentsNotLoadable(f"{source}: defines no agent")
+        found.extend(agents)
+    return AgentRegistry(found)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?`, or what there is, or nothing."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=2)
+    if near:
+        return ", did you mean " + " or ".join(repr(match) for match in near) + "?"
+    return f"; there is {', '.join(known[:10])}" if known else "; there is none"
+
+
+def _modules(source: str) -> Iterator[ModuleType]:
+    path = Path(source)
+    if path.is_dir() and not (path / "__init__.py").exists():
+        for file in sorted(path.glob("[!_.]*.py")):
+            yield _import_file(file)
+    elif path.is_dir():
+        yield from _import_package(path.resolve())
+    elif path.suffix == ".py":
+        if not path.is_file():
+            raise AgentsNotLoadable(f"{source}: no such file")
+        yield _import_file(path)
+    else:
+        yield from _import_module(source)
+
+
+def _import_package(folder: Path) -> Iterator[ModuleType]:
+    _on_path(folder.parent)
+    yield from _import_module(folder.name)
+
+
+def _import_module(name: str) -> Iterator[ModuleType]:
+    # The working directory belongs to the user, as it does for `python -m` and for Celery's -A.
+    _on_path(Path.cwd())
+    with _explained(name):
+        module = importlib.import_module(name)
+    yield module
+    prefix = f"{module.__name__}."
+    for _, child, _ in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        if prefix + child in sys.modules:
+            yield sys.modules[prefix + child]
+
+
+def _import_file(file: Path) -> ModuleType:
+    file = file.resolve()
+    name = f"agents_of_{abs(hash(str(file))):x}_{file.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    _on_path(file.parent)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec and spec.loader, file
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _explained(str(file)):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _agents_in(module: ModuleType) -> Iterator[Agent]:
+    return (value for value in vars(module).values() if isinstance(value, Agent))
+
+
+def _on_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+class _explained:
+    """Turn whatever an import raises into one line that names the source and the place."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, (KeyboardInterrupt, AgentsNotLoadable)):
+            return
+        place = ""
+        if isinstance(error, SyntaxError):
+            place = f" ({error.filename}:{error.lineno})"
+        elif error.__traceback__ is not None:
+            last = error.__traceback__
+            while last.tb_next is not None:
+                last = last.tb_next
+            file = last.tb_frame.f_code.co_filename
+            place = "" if file.startswith("<frozen") else f" ({file}:{last.tb_lineno})"
+        raise AgentsNotLoadable(f"{self.source}: {type(error).__name__}: {error}{place}") from error

@@ -1,0 +1,174 @@
+"""The command `orchestrator`: which commands there are, and what becomes of an error.
+
+Only this file turns an error into a line and an exit code. It imports a group of commands when one of them is asked
+for, because Celery and pydantic cost half a second that `--help` must not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module, metadata
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from orchestrator.errors import (
+    AgentsNotLoadable,
+    LimitExceeded,
+    OrchestratorError,
+    Problem,
+    RunNotFound,
+    SettingsInvalid,
+    StoreUnavailable,
+    UnknownAgent,
+    UnknownTask,
+    WaitTimeout,
+    WorkflowInvalid,
+)
+
+DONE, FAILED, INVALID, TIMED_OUT, NO_SERVER, INTERRUPTED = 0, 1, 2, 3, 4, 130
+READER_GONE = 141  # as for any program that SIGPIPE ends: `orchestrator runs | head -1`
+
+# command -> (module, what it does). The first sentence of the command's own help says the same.
+COMMANDS = {
+    "run": ("run", "Submit a workflow and follow it to its end."),
+    "up": ("workers", "Start the server, a worker for every agent, and Flower."),
+    "worker": ("workers", "Serve agents until told to stop."),
+    "validate": ("files", "Check workflow files without running them."),
+    "graph": ("files", "Draw a workflow."),
+    "plan": ("files", "Show the chains and chords a workflow will run as."),
+    "runs": ("runs", "List runs, the newest first."),
+    "show": ("runs", "Show one run: its steps, its error, its outputs."),
+    "events": ("runs", "Print what happened in a run, in order."),
+    "cancel": ("runs", "Stop a run: nothing more of it starts."),
+    "agents": ("workers", "List the agents: what they can do, who is online, what waits for them."),
+    "flower": ("flower", "Watch the workers in a browser, with Flower."),
+    "doctor": ("doctor", "Check the installation, the server and the workers, and say what to do."),
+}
+
+INVALID_INPUT = (WorkflowInvalid, SettingsInvalid, AgentsNotLoadable, UnknownAgent, UnknownTask, RunNotFound, LimitExceeded)
+
+
+class _Commands(TyperGroup):
+    """The commands, each imported when it is needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            near = get_close_matches(cmd_name, COMMANDS, n=1)
+            ctx.fail(f"no command {cmd_name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+        module = import_module(f"orchestrator.cli.{COMMANDS[cmd_name][0]}")
+        return typer.main.get_group(module.commands).commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+root = typer.Typer(cls=_Commands, add_completion=False, rich_markup_mode=None)
+
+
+@root.callback(
+    invoke_without_command=True,
+    epilog="Exit codes: 0 done, 1 the run failed, 2 bad usage or invalid input, 3 a time-out, 4 server unavailable.",
+)
+def _orchestrator(
+    ctx: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """Run workflows of agents on Celery.
+
+    With no server configured, a private one is started in the folder .orchestrator.
+    Start here: orchestrator run workflows/hello.yaml
+    """
+    if version:
+        print(f"orchestrator {metadata.version('agent-orchestrator')}")
+    elif ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code of DESIGN 1.3, 130 after Ctrl-C, 141 when whoever read the output has gone.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
+    try:
+        code = _call(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at exit
+        return READER_GONE
+
+
+def _call(words: list[str]) -> int:
+    command = typer.main.get_command(root)
+    try:
+        with command.make_context("orchestrator", words) as ctx:
+            command.invoke(ctx)
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        return _report(error, as_json="--json" in words)
+    return DONE
+
+
+def _report(error: Exception, *, as_json: bool) -> int:
+    """Tell what went wrong, on standard error and, for invalid input under `--json`, on standard output."""
+    code, problems = _judge(error)
+    if as_json and code == INVALID:
+        print(json.dumps({"errors": [problem.as_dict() for problem in problems]}, indent=2, ensure_ascii=False))
+    for problem in problems:
+        print(_visible(str(problem) if problem.file else problem.message), file=sys.stderr)
+    if code == FAILED and not isinstance(error, OrchestratorError):
+        if os.environ.get("ORCHESTRATOR_TRACEBACK"):
+            traceback.print_exception(error)
+        else:
+            print("This is a mistake in orchestrator itself; ORCHESTRATOR_TRACEBACK=1 shows where.", file=sys.stderr)
+    return code
+
+
+def _judge(error: Exception) -> tuple[int, list[Problem]]:
+    """The exit code of an error, and what to say about it."""
+    if isinstance(error, WorkflowInvalid):
+        return INVALID, error.problems
+    if isinstance(error, INVALID_INPUT):
+        return INVALID, [_problem(error.message)]
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "orchestrator"
+        message = error.format_message().rstrip(".")
+        return INVALID, [_problem(f"{message[:1].lower()}{message[1:]} (see {command} --help)")]
+    if isinstance(error, WaitTimeout):
+        return TIMED_OUT, [_problem(error.message)]
+    if isinstance(error, StoreUnavailable):
+        return NO_SERVER, [_problem(error.message)]
+    if isinstance(error, OrchestratorError):
+        return FAILED, [_problem(error.message)]
+    return FAILED, [_problem(f"{type(error).__name__}: {error}")]
+
+
+def _problem(message: str) -> Problem:
+    return Problem(file="", line=0, path="", message=message)
+
+
+def _visible(text: str) -> str:
+    """Control characters, which could repaint a terminal, made visible; line ends stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)

@@ -1,0 +1,139 @@
+"""Following a run: a table that moves on a terminal, plain lines anywhere else. Both go to standard error."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.output import clock, console, duration, look, one_line, say, visible
+from orchestrator.cli.progress import Progress, Row, Sentences
+from orchestrator.records import Event, RunRecord
+from orchestrator.states import StepState
+from orchestrator.workflow.plan import Plan
+
+FRAMES_PER_S = 5
+LINES_AROUND = 5  # lines of the terminal that are not rows: header, column names, "more", prompt
+PROGRESS_EVERY_MS = 1000  # a step's progress is worth one plain line in so long
+BUSY = (StepState.RUNNING, StepState.WAITING, StepState.FAILED)
+
+
+class View(Protocol):
+    """Something that shows a run while it goes on."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def take(self, event: Event) -> None: ...
+
+
+def view_for(plan: Plan, run_id: str) -> View:
+    """The table where standard error is a terminal that can draw one, lines otherwise."""
+    screen = console(stderr=True)
+    if screen.is_terminal and not screen.is_dumb_terminal:
+        return TableView(plan, run_id, screen)
+    return LineView(plan)
+
+
+class LineView:
+    """`12:00:01 step outline started (planner.plan)`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._sentences = Sentences(plan)
+        self._told: dict[str | None, int] = {}
+
+    def __enter__(self) -> LineView:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def take(self, event: Event) -> None:
+        if event.name == "step.progress":
+            if event.at - self._told.get(event.step, 0) < PROGRESS_EVERY_MS:
+                return
+            self._told[event.step] = event.at
+        for sentence in self._sentences.tell(event):
+            say(f"{clock(event.at)} {sentence}")
+
+
+class TableView:
+    """A table of the steps that is drawn anew a few times a second, and stays when the run is over."""
+
+    def __init__(self, plan: Plan, run_id: str, screen: Console) -> None:
+        self._title = f"{plan.name}  {run_id}"
+        self._progress = Progress(plan)
+        self._screen = screen
+        self._live = Live(console=screen, get_renderable=self.draw, refresh_per_second=FRAMES_PER_S)
+
+    def __enter__(self) -> TableView:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.stop()
+
+    def take(self, event: Event) -> None:
+        self._progress.take(event)
+
+    def draw(self) -> Group:
+        now = int(time.time() * 1000)
+        rows = list(self._progress.rows.values())
+        shown = choose(rows, self._screen.height - LINES_AROUND)
+        elapsed = duration(now - (self._progress.started_at or now))
+        header = Text(f"{self._title}  {elapsed}  {self._progress.done}/{len(rows)} steps", style="bold", no_wrap=True)
+        parts: list[Text | Table] = [header, _grid(shown, now, self._screen.width)]
+        if len(shown) < len(rows):
+            parts.append(Text(f"... {len(rows) - len(shown)} more", style="dim"))
+        return Group(*parts)
+
+
+def choose(rows: list[Row], room: int) -> list[Row]:
+    """The rows to show where not all have room: what runs or failed, then what ended last, then what comes next.
+
+    They keep the order of the plan.
+    """
+    room = max(room, 1)
+    if len(rows) <= room:
+        return rows
+    order = {id(row): place for place, row in enumerate(rows)}
+
+    def urgency(row: Row) -> tuple[int, int]:
+        if row.state in BUSY:
+            return 0, order[id(row)]
+        return (1, -row.finished_at) if row.finished_at else (2, order[id(row)])
+
+    chosen = sorted(rows, key=urgency)[:room]
+    return sorted(chosen, key=lambda row: order[id(row)])
+
+
+def summary(record: RunRecord) -> list[str]:
+    """The last lines about a run: how it ended, and why."""
+    took = duration((record.finished_at or 0) - record.created_at) if record.finished_at else ""
+    lines = [f"{record.workflow} {record.state.value}" + (f" in {took}" if took else "") + f" (run {record.id})"]
+    if record.error:
+        where = f"step {record.error.step}: " if record.error.step else ""
+        lines.append(visible(f"{where}{record.error.type}: {record.error.message}"))
+    return lines
+
+
+def _grid(rows: list[Row], now: int, width: int) -> Table:
+    """Columns with fixed shares of the width, so that the table does not jump when a note changes."""
+    grid = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    names = min(max((len(row.step.id) for row in rows), default=4), max(10, width * 3 // 10))
+    agents = min(max((len(row.name) for row in rows), default=5), max(10, width // 4))
+    for title, columns in (("step", names), ("agent", agents), ("status", 11), ("try", 3), ("time", 7)):
+        grid.add_column(title, width=columns, no_wrap=True, overflow="ellipsis")
+    grid.add_column("", no_wrap=True, overflow="ellipsis", width=max(4, width - names - agents - 11 - 3 - 7 - 6))
+    for row in rows:
+        spent = duration((row.finished_at or now) - row.started_at) if row.started_at else ""
+        attempt = str(row.attempt) if row.attempt > 1 else ""
+        cells = [Text(row.step.id), Text(row.name), look(row.state, stderr=True), Text(attempt), Text(spent)]
+        grid.add_row(*cells, Text(one_line(row.remark())))
+    return grid

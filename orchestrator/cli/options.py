@@ -1,0 +1,55 @@
+"""What several commands take: their common options, and the settings and agents those lead to."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import typer
+
+from orchestrator.agents.loading import did_you_mean
+from orchestrator.settings import Settings
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+Agents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--agents",
+        metavar="PATH|MODULE",
+        help="File, folder or module that defines the agents, instead of `workers`. May be given several times.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or enough of its beginning.")]
+LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"What to log to standard error: {', '.join(LOG_LEVELS)}.")]
+
+
+def load_settings(agents: Sequence[str] | None = None) -> Settings:
+    """The settings of this command; `--agents` goes before the environment."""
+    return Settings.load(agents=tuple(agents)) if agents else Settings.load()
+
+
+def log_to_stderr(level: str) -> None:
+    """Send the log of this process, and of the workers it forks, to standard error."""
+    check_word("--log-level", level, LOG_LEVELS)
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+
+
+def check_word(option: str, value: str | None, words: Iterable[str]) -> None:
+    """Refuse a value that is none of the words an option knows."""
+    words = list(words)
+    if value is not None and value not in words:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(words)}{_near(value, words)}", param_hint=option)
+
+
+def treat_sigterm_as_ctrl_c() -> None:
+    """So that a command that started processes stops them also when a service manager ends it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _near(value: str, words: list[str]) -> str:
+    said = did_you_mean(value, words)
+    return said if said.startswith(", did") else ""

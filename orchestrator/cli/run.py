@@ -1,0 +1,111 @@
+"""`orchestrator run`: submit a workflow, serve its agents where nobody does, follow it, say how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.agents.loading import load_agents
+from orchestrator.cli import options
+from orchestrator.cli.compiling import compile_file
+from orchestrator.cli.following import Follower
+from orchestrator.cli.inputs import read_inputs
+from orchestrator.cli.live import summary
+from orchestrator.cli.output import one_line, print_json, say, visible
+from orchestrator.cli.workers import agent_process
+from orchestrator.client import Client, RunHandle
+from orchestrator.errors import WaitTimeout
+from orchestrator.records import RunRecord
+from orchestrator.runtime.launcher import Launcher
+from orchestrator.states import RunState
+from orchestrator.store.directory import PRIORITIES
+
+GRACE_S = 5.0  # for the attempts of other branches that still run when the run is over
+FAILED = 1
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  orchestrator run workflows/hello.yaml -i name=Ada
+  orchestrator run report.yaml --inputs inputs.json --agents my_agents.py --json
+  orchestrator run nightly.yaml --detach --idempotency-key 2026-05-01
+
+\b
+Ctrl-C does not cancel the run. It stops following and stops the workers
+started here; the run goes on when its agents are served again
+(orchestrator worker), and ends with orchestrator cancel.
+"""
+)
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The workflow, in YAML.")],
+    given: Annotated[
+        list[str] | None,
+        typer.Option("-i", "--input", metavar="NAME=VALUE", help="One input, read as its declared type. Repeatable."),
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="All inputs as one JSON object; - reads standard input.")
+    ] = None,
+    agents: options.Agents = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The same key within a day gives the same run, not a second one.")
+    ] = None,
+    priority: Annotated[
+        str | None, typer.Option(metavar="WORD", help=f"{' | '.join(reversed(PRIORITIES))}; default: the workflow's.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Stop following after this time, with exit code 3.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Only submit: print the run and start no workers.")] = False,
+    log_level: options.LogLevel = "warning",
+    as_json: options.AsJson = False,
+) -> None:
+    """Submit a workflow and follow it to its end.
+
+    Workers are started for those of its agents that nobody serves, and stopped at the end.
+    """
+    options.log_to_stderr(log_level)
+    options.check_word("--priority", priority, PRIORITIES)
+    options.treat_sigterm_as_ctrl_c()
+    settings = options.load_settings(agents)
+    registry = load_agents(settings.agents)
+
+    def submit(client: Client) -> RunHandle:
+        plan = compile_file(file, settings, registry, client.catalog)
+        values = read_inputs(plan, given or [], inputs)
+        return client.submit(plan, values, idempotency_key=idempotency_key, priority=priority)
+
+    if detach:
+        with Client(settings) as client:
+            handle = submit(client)
+            print_json(handle.document()) if as_json else print(handle.id)
+        return
+    process = agent_process(settings, registry, log_level=log_level)
+    # The supervisor is forked before the client connects: a fork must not inherit a connection.
+    with Launcher(process, grace_s=GRACE_S) as workers, Client(settings) as client:
+        handle = submit(client)
+        record = Follower(client, handle, workers, registry.names).follow(timeout)
+        if as_json:
+            print_json(handle.document())
+    _tell_end(record, workers.started, timeout, as_json)
+
+
+def _tell_end(record: RunRecord, started: list[str], timeout: float | None, as_json: bool) -> None:
+    """Say how it ended; raises what leads to the exit code."""
+    if not record.state.terminal:
+        stopped = f" (its workers were stopped: `orchestrator worker {' '.join(started)}` goes on)" if started else ""
+        raise WaitTimeout(
+            f"run {record.id} is still {record.state} after {timeout:g} s{stopped};"
+            f" `orchestrator cancel {record.id}` ends it"
+        )
+    for line in summary(record):
+        say(line)
+    if not as_json:
+        for name, value in (record.outputs or {}).items():
+            print(f"{name}: {visible(value) if isinstance(value, str) else one_line(value, limit=10_000)}")
+    if record.state is not RunState.SUCCEEDED:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,236 @@
+"""`Client` and `RunHandle`: submit workflows, look at runs, steer them. Works from any process that reaches the server.
+
+Every call has a deadline (`Settings.deadline_s`) and fails with StoreUnavailable past it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from orchestrator.agents.decisions import carry_on
+from orchestrator.agents.loading import AgentRegistry, load_agents
+from orchestrator.agents.values import encode
+from orchestrator.documents import run_document
+from orchestrator.errors import RunFailed, WaitTimeout
+from orchestrator.ids import new_id
+from orchestrator.records import Event, RunRecord, StepRecord
+from orchestrator.runtime.app import App, make_app
+from orchestrator.runtime.canvas import dispatch
+from orchestrator.settings import Settings
+from orchestrator.states import RunState
+from orchestrator.store.connection import blocking, connect, guard, server_url
+from orchestrator.store.directory import Directory
+from orchestrator.store.keys import Keys
+from orchestrator.store.runs import RunStore
+from orchestrator.workflow.catalog import Catalog
+from orchestrator.workflow.compiler import compile_workflow
+from orchestrator.workflow.inputs import check_inputs
+from orchestrator.workflow.loader import load_workflow
+from orchestrator.workflow.plan import Plan
+from orchestrator.workflow.segments import dispatch_table
+
+Json = Any
+_BLOCK_MS = 500  # how long one read waits on the server before looking at the clock
+_BLOCK_S = _BLOCK_MS / 1000
+
+
+class Client:
+    """The way in for Python programs.
+
+    Args:
+        settings: default: the environment, `celeryconfig.py`, or the embedded server.
+        agents: modules, files or folders whose agents count as known; default: `settings.agents`.
+    Raises:
+        StoreUnavailable: the server does not answer.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, agents: Sequence[str] | None = None) -> None:
+        self.settings = settings or Settings.load()
+        self._sources = tuple(agents) if agents is not None else self.settings.agents
+        self.url = server_url(self.settings)
+        self.store = RunStore(connect(self.url, deadline_s=self.settings.deadline_s), Keys(self.settings.prefix))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connections to the broker."""
+        if "app" in self.__dict__:
+            self.app.close()
+
+    @cached_property
+    def app(self) -> App:
+        """The Celery app that publishes; built when something is submitted."""
+        return make_app(self.settings)
+
+    @cached_property
+    def registry(self) -> AgentRegistry:
+        """The agents that this process has loaded."""
+        return load_agents(self._sources)
+
+    def submit(
+        self,
+        source: str | Path | Plan,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: str | None = None,
+    ) -> RunHandle:
+        """Check a workflow and its inputs, record a run of it, and start its first steps. Returns at once.
+
+        With a key that was used before (in the last day), the handle is of the run of then.
+
+        Raises:
+            WorkflowInvalid: every mistake in the file and the inputs; nothing was stored.
+            StoreUnavailable: the server did not answer.
+        """
+        plan = source if isinstance(source, Plan) else self.compile(source)
+        values = check_inputs(plan, dict(inputs or {}))
+        texts = {name: self._encode_input(name, value) for name, value in values.items()}
+        settings = self.settings
+        with guard(self.url):
+            run_id, advance = self.store.create_run(
+                new_id(),
+                plan,
+                dispatch_table(plan, window=settings.window, chord_width=settings.chord_width),
+                texts,
+                priority=priority or plan.priority,
+                retention_ms=settings.retention_s * 1000,
+                idempotency_key=idempotency_key,
+                idempotency_ttl_ms=settings.idempotency_ttl_s * 1000,
+            )
+            if advance is not None:
+                ready = carry_on(self.store, advance, settings)
+                dispatch(self.app, run_id, ready, priority=advance.priority)
+        return RunHandle(self, run_id)
+
+    def compile(self, source: str | Path) -> Plan:
+        """The plan of a workflow file, checked against the agents that are loaded or online.
+
+        Raises:
+            WorkflowInvalid: every mistake, with file and line.
+        """
+        return compile_workflow(
+            load_workflow(source, limits=self.settings), agents=self.catalog(), limits=self.settings
+        )
+
+    def catalog(self) -> Catalog:
+        """The agents that count as known: loaded here, or online."""
+        loaded = self.registry.catalog().agents
+        names = {info.name for info in loaded}
+        with guard(self.url):
+            online = self._directory.online()
+            others = [info for info in self._directory.registered() if info.name in online and info.name not in names]
+        return Catalog((*loaded, *others))
+
+    def run(self, run_id: str) -> RunHandle:
+        """A handle of an existing run; whether it exists shows at the first use."""
+        return RunHandle(self, run_id)
+
+    def runs(self, status: str | None = None, workflow: str | None = None, limit: int = 50) -> list[RunRecord]:
+        """The newest runs first."""
+        with guard(self.url):
+            state = RunState(status) if status else None
+            return self.store.list_runs(state=state, workflow=workflow, limit=limit)
+
+    def agents(self, capability: str | None = None) -> list[dict[str, Json]]:
+        """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""
+        with guard(self.url):
+            return self._directory.overview(capability)
+
+    @property
+    def _directory(self) -> Directory:
+        return Directory(self.store.client, self.store.keys, lease_ms=round(self.settings.lease_s * 1000))
+
+    def _encode_input(self, name: str, value: Json) -> str:
+        return encode(value, max_bytes=self.settings.max_inputs_bytes, what=f"input {name!r}")
+
+
+class RunHandle:
+    """One run: look at it, wait for it, steer it."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        self.id = run_id
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.id!r})"
+
+    def status(self) -> RunState:
+        """Where the run is."""
+        return self.record().state
+
+    def record(self) -> RunRecord:
+        """The run without its steps. Raises RunNotFound."""
+        with guard(self._client.url):
+            return self._client.store.read_run(self.id)
+
+    def steps(self) -> list[StepRecord]:
+        """The steps that users see, in the order of the plan, those not reached yet included."""
+        with guard(self._client.url):
+            return self._client.store.read_steps_in_order(self.id)
+
+    def document(self) -> dict[str, Json]:
+        """`{run_id, workflow, status, outputs, error, steps: {id: {status, agent, attempts, ...}}, ...}`."""
+        with guard(self._client.url):
+            store = self._client.store
+            return run_document(
+                store.read_run(self.id), store.read_steps_in_order(self.id), store.read_outputs(self.id)
+            )
+
+    def events(self, follow: bool = False) -> Iterator[Event]:
+        """What happened, in order; with `follow`, also what happens, until the run ends."""
+        with guard(self._client.url):
+            if self.record().state.terminal or not follow:
+                yield from self._client.store.read_events(self.id)
+            else:
+                yield from (event for event in self._follow("0") if event is not None)
+
+    def result(self, timeout_s: float | None = None) -> dict[str, Json]:
+        """Wait for the end of the run and return its outputs.
+
+        Raises:
+            RunFailed: it failed or was cancelled; `error` and `status` say how.
+            WaitTimeout: not over after `timeout_s` seconds; the run goes on.
+        """
+        run = self.wait(timeout_s)
+        if run.state is not RunState.SUCCEEDED:
+            reason = f": {run.error.message}" if run.error else ""
+            where = f" in step {run.error.step}" if run.error and run.error.step else ""
+            raise RunFailed(
+                f"run {self.id} {run.state}{where}{reason}", run_id=self.id, status=run.state, error=run.error
+            )
+        return run.outputs or {}
+
+    def wait(self, timeout_s: float | None = None) -> RunRecord:
+        """Wait for the end of the run, however it ends. Raises WaitTimeout."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        with guard(self._client.url):
+            last = self._client.store.last_event_id(self.id)
+            run = self.record()
+            if not run.state.terminal:
+                for event in self._follow(last):
+                    if event is None and until is not None and time.monotonic() >= until:
+                        raise WaitTimeout(f"run {self.id} is not over after {timeout_s:g} s", run_id=self.id)
+                run = self.record()
+        return run
+
+    def _follow(self, after: str) -> Iterator[Event | None]:
+        client = self._client
+        waiting = blocking(client.url, block_s=_BLOCK_S, deadline_s=client.settings.deadline_s)
+        return client.store.follow_events(waiting, self.id, after=after, block_ms=_BLOCK_MS)
+
+    def cancel(self) -> bool:
+        """Stop the run at once. False: it was over already. Raises RunNotFound."""
+        with guard(self._client.url):
+            return self._client.store.cancel_run(self.id)

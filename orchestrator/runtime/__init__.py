@@ -1,0 +1,1 @@
+"""The only code that imports Celery: the app, the canvas, the worker's tasks and its keeper."""

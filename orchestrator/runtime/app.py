@@ -1,0 +1,52 @@
+"""The Celery app: working defaults, the user's `celeryconfig.py` over them, and the engine that its tasks use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from orchestrator.runtime.celery_defaults import DEFAULTS, REQUIRED, TRANSPORT_OPTIONS
+from orchestrator.runtime.engine import Engine
+from orchestrator.runtime.lifecycle import Lifecycle
+from orchestrator.settings import Settings
+from orchestrator.store.connection import server_url
+
+
+class App(Celery):  # type: ignore[misc]
+    """A Celery app that knows its engine."""
+
+    engine: Engine
+
+
+def make_app(settings: Settings | None = None) -> App:
+    """The app for these settings (default: those of the environment). Starts the embedded server if none is set.
+
+    Raises:
+        ServerNotStarted: the embedded server does not come up.
+    """
+    settings = settings or Settings.load()
+    store_url = server_url(settings)
+    app = App("orchestrator", set_as_current=False, strict_typing=False)
+    app.conf.update(configuration(settings, store_url))
+    app.engine = Engine(settings, store_url)
+    app.steps["worker"].add(Lifecycle)
+    return app
+
+
+def configuration(settings: Settings, store_url: str) -> dict[str, Any]:
+    """The Celery settings for a server: defaults, then the user's, then what cannot be changed."""
+    user = {name: value for name, value in settings.celery.items() if name != "broker_url"}
+    options = {**TRANSPORT_OPTIONS, **user.pop("broker_transport_options", {})}
+    return {
+        **DEFAULTS,
+        **user,
+        **REQUIRED,
+        "broker_transport_options": options,
+        "broker_url": settings.broker_url or _kombu_url(store_url),
+        "imports": ("orchestrator.runtime.tasks", *user.get("imports", ())),
+    }
+
+
+def _kombu_url(url: str) -> str:
+    return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url

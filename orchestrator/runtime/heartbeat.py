@@ -1,0 +1,60 @@
+"""The worker's heartbeat: who is here, and the leases of what runs here.
+
+It beats in the worker's main process, so that a handler that holds its own interpreter cannot starve it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import Any
+
+from celery import Celery
+from celery.worker import state
+
+from orchestrator.agents.agent import Agent
+from orchestrator.errors import RunNotFound
+from orchestrator.runtime.routing import RUN_STEP, step_of
+from orchestrator.store.runs import Lease
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """One worker's sign of life.
+
+    Args:
+        worker: the worker's node name.
+        children: whether attempts run in child processes, which a signal can interrupt.
+    """
+
+    def __init__(self, app: Celery, worker: str, agents: list[Agent], *, children: bool) -> None:
+        self._engine = app.engine
+        self._worker = worker
+        self._agents = [agent.info for agent in agents]
+        self._children = children
+
+    def beat(self) -> None:
+        """Report presence and extend the lease of every attempt this worker runs."""
+        self._engine.directory.heartbeat(self._worker, self._agents)
+        for request in list(state.active_requests):
+            if request.task_name == RUN_STEP:
+                self._extend(request)
+
+    def _extend(self, request: Any) -> None:
+        run_id, step_id = step_of(request.id)
+        try:
+            lease = self._engine.store.extend_lease(
+                run_id, step_id, worker=self._worker, lease_ms=self._engine.lease_ms
+            )
+        except RunNotFound:
+            return
+        if lease is Lease.CANCELLED and self._children and request.worker_pid:
+            log.warning("%s %s is cancelled: interrupting process %d", run_id, step_id, request.worker_pid)
+            # The signal of Celery's soft time limit: it raises inside the handler.
+            os.kill(request.worker_pid, signal.SIGUSR1)
+
+    def stop(self) -> None:
+        """Say goodbye, so that nobody waits for the presence to lapse."""
+        self._engine.directory.leave(self._worker, [agent.name for agent in self._agents])

@@ -1,0 +1,144 @@
+"""The keeper: due timers, lapsed leases, lost messages. It runs in every worker; one of them leads at a time.
+
+It repairs and never drives: whatever it does, the normal path would have done a moment earlier.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from celery import Celery
+
+from orchestrator.agents.decisions import carry_on
+from orchestrator.agents.failures import next_delay_ms, step_error
+from orchestrator.errors import OrchestratorError, RunNotFound, StepTimeout, WorkerLost
+from orchestrator.records import Advance, StepError
+from orchestrator.runtime.broker import empty_queues
+from orchestrator.runtime.canvas import dispatch
+from orchestrator.store.timers import Timer
+
+log = logging.getLogger(__name__)
+
+LEAD_MS = 4000  # a dead keeper's place falls vacant after this
+TICK_S = 1.0  # sleep at most this long; the store's scripts wake the keeper for what is due sooner
+HOLD_MS = 2000  # a timer that was taken and not dropped comes back after this
+GRACE_MS = 5000  # a message is not called lost before this; docs/decisions/0003
+LOOK_FOR_LOST_S = 2.0
+_BATCH = 500
+
+
+class Keeper:
+    """One worker's candidate for the keeper."""
+
+    def __init__(self, app: Celery, name: str) -> None:
+        self._app = app
+        self._engine = app.engine
+        self._name = name
+        self._looked_at = 0.0
+        self._actions: dict[str, Callable[[Timer], Advance | None]] = {
+            "lease": self._lapse,
+            "retry": self._retry,
+            "timeout": self._time_out,
+            "decide": self._decide,
+            "run": self._end_late_run,
+        }
+        self.resent = 0
+
+    def tick(self) -> None:
+        """Lead if nobody else does, do what is due, and sleep until something may be due again."""
+        timers = self._engine.timers
+        if not timers.lead(self._name, ttl_ms=LEAD_MS):
+            time.sleep(TICK_S)
+            return
+        due = timers.take_due(limit=_BATCH, hold_ms=HOLD_MS)
+        for timer in due.timers:
+            self._do(timer)
+        if due.unclaimed and time.monotonic() - self._looked_at >= LOOK_FOR_LOST_S:
+            self._looked_at = time.monotonic()
+            self._resend_lost()
+        if len(due.timers) < _BATCH:
+            next_s = TICK_S if due.next_ms is None else min(max(due.next_ms, 1) / 1000, TICK_S)
+            timers.wait(self._engine.blocking(), next_s)
+
+    def stop(self) -> None:
+        """Leave the place to another worker at once."""
+        self._engine.timers.resign(self._name)
+
+    def _do(self, timer: Timer) -> None:
+        try:
+            advance = self._actions[timer.kind](timer)
+        except RunNotFound:
+            self._engine.timers.drop(timer)
+        else:
+            if advance is not None:
+                self._carry_on(advance)
+
+    def _carry_on(self, advance: Advance) -> None:
+        ready = carry_on(self._engine.store, advance, self._engine.settings)
+        dispatch(self._app, advance.run_id, ready, priority=advance.priority)
+
+    def _lapse(self, timer: Timer) -> Advance | None:
+        if self._server_is_fresh():
+            return None  # nobody could send heartbeats while the server was away
+        error = WorkerLost(f"the worker died {self._engine.settings.max_losses} times while it ran the step")
+        return self._engine.store.lapse_lease(
+            timer.run_id,
+            timer.step_id,
+            timer.attempt,
+            max_losses=self._engine.settings.max_losses,
+            error=step_error(error, timer.step_id, timer.attempt),
+        )
+
+    def _retry(self, timer: Timer) -> Advance | None:
+        return self._engine.store.retry_step(timer.run_id, timer.step_id, timer.attempt)
+
+    def _time_out(self, timer: Timer) -> Advance | None:
+        store = self._engine.store
+        step, record = store.load_step(timer.run_id, timer.step_id)
+        error = StepTimeout(f"the attempt ran longer than {(step.timeout_ms or 0) / 1000:g} s")
+        delay_ms = next_delay_ms(step.retry, record.get("failures", 0) + 1, error)
+        advance = store.fail_step(
+            timer.run_id,
+            timer.step_id,
+            timer.attempt,
+            step_error(error, timer.step_id, timer.attempt),
+            retry_delay_ms=delay_ms,
+        )
+        if advance is None:
+            self._engine.timers.drop(timer)
+        return advance
+
+    def _decide(self, timer: Timer) -> Advance | None:
+        return Advance(timer.run_id, decide=(timer.step_id,), priority=self._engine.store.priority(timer.run_id))
+
+    def _end_late_run(self, timer: Timer) -> None:
+        error = StepError("RunTimeout", "the run took longer than its timeout")
+        self._engine.store.cancel_run(timer.run_id, error=error)
+        self._engine.timers.drop(timer)
+
+    def _resend_lost(self) -> None:
+        timers = self._engine.timers
+        pairs = timers.queues()
+        empty = empty_queues(self._app, pairs)
+        queues = [(agent, priority, (agent, priority) in empty) for agent, priority in pairs]
+        for suspect in timers.find_lost(queues, grace_ms=GRACE_MS):
+            try:
+                advance = self._engine.store.redispatch_step(suspect.run_id, suspect.step_id, suspect.member)
+            except RunNotFound:
+                self._engine.timers.forget(suspect)
+                continue
+            if advance is not None:
+                self.resent += 1
+                log.warning("sending %s %s again: its message seems lost", suspect.run_id, suspect.step_id)
+                self._carry_on(advance)
+
+    def _server_is_fresh(self) -> bool:
+        info = self._engine.client.info("server")
+        return float(info["uptime_in_seconds"]) < self._engine.settings.lease_s + 1
+
+
+def explain(error: Exception) -> str:
+    """One line for the log."""
+    return error.message if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,79 @@
+"""What a worker does besides running steps: two threads of its main process, the heartbeat and the keeper.
+
+Threads, and not timers of Celery's event loop, because that loop stands still while a solo worker runs a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from celery import bootsteps
+from celery.concurrency.prefork import TaskPool as PreforkPool
+
+from orchestrator.agents.agent import Agent
+from orchestrator.runtime.heartbeat import Heartbeat
+from orchestrator.runtime.keeper import Keeper, explain
+from orchestrator.runtime.routing import queue_of
+
+log = logging.getLogger(__name__)
+_PAUSE_S = 1.0  # after an error, the server being away most of all
+
+
+class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the threads when the worker's pool is up and stops them before it goes."""
+
+    requires = {"celery.worker.components:Pool"}
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._parts: list[Heartbeat | Keeper] = []
+
+    def start(self, worker: Any) -> None:
+        engine = worker.app.engine
+        children = isinstance(worker.pool, PreforkPool)
+        heartbeat = Heartbeat(worker.app, worker.hostname, _served(worker.app), children=children)
+        keeper = Keeper(worker.app, worker.hostname)
+        self._parts = [heartbeat, keeper]
+        interval_s = engine.settings.lease_s / 3
+        self._run("heartbeat", lambda: (heartbeat.beat(), self._ended.wait(interval_s)))
+        self._run("keeper", keeper.tick)
+
+    def stop(self, worker: Any) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(timeout=2 * _PAUSE_S)
+        for part in self._parts:
+            try:
+                part.stop()
+            except Exception as error:
+                log.info("no goodbye: %s", explain(error))
+        self._parts = []
+
+    terminate = stop
+
+    def _run(self, name: str, turn: Callable[[], object]) -> None:
+        def loop() -> None:
+            away = False
+            while not self._ended.is_set():
+                try:
+                    turn()
+                    away = False
+                except Exception as error:
+                    log.log(logging.DEBUG if away else logging.WARNING, "%s: %s", name, explain(error))
+                    away = True
+                    self._ended.wait(_PAUSE_S)
+
+        thread = threading.Thread(target=loop, name=f"orchestrator-{name}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+
+def _served(app: Any) -> list[Agent]:
+    registry = app.engine.registry
+    consumed = set(app.amqp.queues.consume_from)
+    return [registry.get(name) for name in registry.names if queue_of(name) in consumed]

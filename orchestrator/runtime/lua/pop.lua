@@ -1,0 +1,39 @@
+-- Take the most urgent message off n queues and note it as delivered but not acknowledged, in one step.
+-- KEYS: 1 hash `unacked`; 2 zset `unacked_index`; then n lists: wake-ups of each queue; then the n queues as lists, once
+--       per priority, the most urgent first
+-- ARGV: 1 now in s; 2 delivery tag; 3 n; 4 lifetime of a wake-up in ms; then per queue the end of its entry in
+--       `unacked` (kombu's form, [message, exchange, routing key]), or '' if its messages are not acknowledged
+-- State: queued -> unacked. Nothing is removed before it is noted, so that no error in between can lose it.
+-- Returns {number of the queue from 1, message}, or nil when all queues are empty; then nobody has to be woken either.
+-- Cost: O(n * priorities); the message is copied, not decoded
+local n, wake_ms = tonumber(ARGV[3]), ARGV[4]
+local first = 3 + n
+
+local function leave_wake_up(queue)
+  local wake = KEYS[2 + queue]
+  if redis.call('EXISTS', wake) == 1 then return end
+  for k = first + queue - 1, #KEYS, n do
+    if redis.call('EXISTS', KEYS[k]) == 1 then
+      redis.call('LPUSH', wake, '1')
+      redis.call('PEXPIRE', wake, wake_ms)
+      return
+    end
+  end
+end
+
+for k = first, #KEYS do
+  local message = redis.call('LINDEX', KEYS[k], -1)
+  if message then
+    local queue = (k - first) % n + 1
+    local rest = ARGV[4 + queue]
+    if rest ~= '' then
+      redis.call('HSET', KEYS[1], ARGV[2], '[' .. message .. rest)
+      redis.call('ZADD', KEYS[2], ARGV[1], ARGV[2])
+    end
+    redis.call('LTRIM', KEYS[k], 0, -2)
+    for other = 1, n do leave_wake_up(other) end
+    return {queue, message}
+  end
+end
+for queue = 1, n do redis.call('DEL', KEYS[2 + queue]) end
+return nil

@@ -1,0 +1,32 @@
+"""Names and numbers of the queues. The only place that knows what a priority word is called on a broker."""
+
+from __future__ import annotations
+
+from orchestrator.store.directory import PRIORITIES
+
+RUN_STEP = "orchestrator.run_step"
+
+#: kombu's Redis transport keeps one list per step, and 0 runs first (TRAPS: no priority means 0, the most urgent).
+PRIORITY_STEPS = (0, 2, 4, 6, 8)
+_REDIS = dict(zip(PRIORITIES, PRIORITY_STEPS, strict=True))
+
+
+def queue_of(agent: str) -> str:
+    """The queue of an agent: `agent.NAME`."""
+    return f"agent.{agent}"
+
+
+def priority_number(priority: str) -> int:
+    """The number of a priority word on the broker."""
+    return _REDIS[priority]
+
+
+def task_id_of(run_id: str, step_id: str) -> str:
+    """The Celery task id of a step: stable, so that Flower shows one row a step and its links keep working."""
+    return f"{run_id}:{step_id}"
+
+
+def step_of(task_id: str) -> tuple[str, str]:
+    """The inverse of `task_id_of`."""
+    run_id, _, step_id = task_id.partition(":")
+    return run_id, step_id

@@ -1,0 +1,32 @@
+"""The one Celery task of the engine. Every step of every agent is a `run_step`; the readable name is its shadow.
+
+One generic task, so that a worker of another version never discards a message because it does not know the name.
+"""
+
+from __future__ import annotations
+
+from celery import Task, shared_task
+
+from orchestrator.agents.decisions import carry_on
+from orchestrator.runtime.canvas import carried_step, dispatch, joined_step
+from orchestrator.runtime.chords import JOIN_OPEN
+from orchestrator.runtime.routing import RUN_STEP
+
+
+@shared_task(bind=True, name=RUN_STEP, max_retries=0)
+def run_step(self: Task, run_id: str, step_id: str) -> str | None:
+    """Run one attempt of one step, then see to what it made ready.
+
+    The chain or the chord that the message belongs to brings the next step if that is ready; otherwise the chain
+    ends here. Everything else that became ready is published from here.
+    """
+    engine = self.app.engine
+    advance = engine.executor.run_step(run_id, step_id, worker=self.request.hostname)
+    ready = carry_on(engine.store, advance, engine.settings) if advance else ()
+    by_id = {step.step_id: step for step in ready}
+    if by_id.pop(carried_step(self.request), None) is None:
+        self.request.chain = None
+    joined = by_id.pop(joined_step(self.request), None)
+    if by_id:
+        dispatch(self.app, run_id, by_id.values(), priority=advance.priority)
+    return JOIN_OPEN if joined else None

@@ -1,0 +1,350 @@
+"""kombu's Redis transport without its two faults: messages lost by kill -9, workers ended by a restart of the server.
+
+Stock kombu takes a message with BRPOP and writes it to `unacked` with a later command; a worker killed in between
+takes the message with it. Here one script does both, and consumers that find nothing block on small wake-up lists
+instead. Queues, `unacked` and `unacked_index` keep kombu's names and form, so that queue lengths, Flower, priorities,
+restore and stock publishers and consumers work beside it. docs/decisions/0005-transport.md has the measurements.
+"""
+
+# kombu says that it is typed, but its Redis transport is not.
+# mypy: disable-error-code="no-untyped-call, attr-defined, assignment"
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from hashlib import sha1
+from importlib.resources import files
+from time import monotonic, time
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import redis
+from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport import redis as stock
+from kombu.transport.redis import Empty, bytes_to_str, dumps, loads
+from redis.commands.core import Script
+
+from orchestrator.store.connection import Reviving
+
+logger = logging.getLogger(__name__)
+
+WAKE_TTL_MS = 60_000  # a wake-up only serves consumers that block now, so that lists of dead queues may vanish
+ABANDON_S = 1.0  # how long a closing channel waits for the answer to a pop it has sent
+QUARANTINE_KEY = "quarantine"  # list of JSON {queue, reason, at, raw}; raw is base64
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
+def _script(name: str) -> str:
+    return (files("orchestrator.runtime") / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+PUSH, POP, ACK = _script("push"), _script("pop"), _script("ack")
+POP_SHA = sha1(POP.encode()).hexdigest()
+
+
+class Request(NamedTuple):
+    """One command that was sent on the connection that consumes; `queues` in the order of its keys."""
+
+    command: str  # EVALSHA or EVAL: a pop; BLPOP: waiting for a wake-up
+    queues: tuple[str, ...] = ()
+    tag: str = ""
+
+
+class QoS(stock.QoS):
+    """Acknowledgements with one command, and no second write of a message that the pop has noted already."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        self.channel.forget(delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if requeue:
+            self.restore_by_tag(delivery_tag, leftmost=True)
+        else:
+            self.channel.forget(delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """As in kombu, but a note that cannot be read goes to quarantine; there, it would end whoever restores it."""
+
+        def restore(pipe: Any) -> None:
+            noted = pipe.hget(self.unacked_key, tag)
+            pipe.multi()
+            self._remove_from_indices(tag, pipe)
+            if noted:
+                self.channel.put_back(noted, pipe, leftmost)
+
+        with self.channel.conn_or_acquire(client) as client:
+            client.transaction(restore, self.unacked_key)
+
+
+class Channel(stock.Channel):
+    """A channel that pops and registers in one script.
+
+    The connection that consumes alternates between two commands: a pop as long as it finds messages, so that a busy
+    queue costs one round trip for each, and a BLPOP on the wake-up lists once it found none.
+    """
+
+    QoS = QoS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._unacknowledged: set[str] = set()  # queues consumed with no_ack
+        self._request = Request("")
+        self._look = True  # whether the next command is a pop
+        self._pop_known = True  # whether the server has the script, as far as this channel knows
+        super().__init__(*args, **kwargs)
+        if self.global_keyprefix:
+            raise ValueError("global_keyprefix does not reach the keys of scripts; use another database or server")
+
+    @cached_property
+    def _push(self) -> Script:
+        return Script(self._create_client(), PUSH)
+
+    @cached_property
+    def _pop(self) -> Script:
+        return Script(self._create_client(), POP)
+
+    @cached_property
+    def _ack(self) -> Script:
+        return Script(self._create_client(), ACK)
+
+    # --- publish ---
+
+    def _wake_key(self, queue: str) -> str:
+        return f"{queue}{self.sep}wake"
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        """Publish and wake one consumer. Batches and queues that expire need more commands than the script has."""
+        batch = kwargs.get("_publish_batch")
+        with self.conn_or_acquire() as client:
+            if batch is None and queue not in self._expires:
+                key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+                self._push(keys=[key, self._wake_key(queue)], args=[dumps(message), WAKE_TTL_MS], client=client)
+                return
+            super()._put(queue, message, **kwargs)
+            send = batch.add if batch is not None else lambda name, *args: getattr(client, name)(*args)
+            self._wake(queue, send)
+
+    def _wake(self, queue: str, send: Callable[..., Any]) -> None:
+        send("lpush", self._wake_key(queue), "1")
+        send("pexpire", self._wake_key(queue), WAKE_TTL_MS)
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        super()._delete(queue, *args, **kwargs)
+        with self.conn_or_acquire(client=kwargs.get("client")) as client:
+            client.delete(self._wake_key(queue))
+
+    # --- consume ---
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """Remember which queues are consumed without acks: nothing would ever take their messages out of `unacked`."""
+        (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """Take one message now, or None."""
+        tag = str(uuid4())
+        keys, args = self._pop_arguments([queue], tag, without_ack={queue} if no_ack else set())
+        with self.conn_or_acquire() as client:
+            found = self._pop(keys=keys, args=args, client=client)
+        readable = self._read(found[1], queue, tag) if found else None
+        if readable is None:
+            return None
+        message = self.Message(readable, channel=self)
+        if not no_ack:
+            self.qos.append(message, tag)
+        return message
+
+    def _pop_arguments(self, queues: list[str], tag: str, without_ack: set[str]) -> tuple[list[str], list[Any]]:
+        """Keys and arguments of pop.lua. The exchange is left empty, so that a restore goes to this very queue."""
+        keys = [self.unacked_key, self.unacked_index_key, *map(self._wake_key, queues)]
+        keys += [self._q_for_pri(queue, priority) for priority in self.priority_steps for queue in queues]
+        noted = [self.ack_emulation and queue not in without_ack for queue in queues]
+        rests = [f', "", {json.dumps(queue)}]' if note else "" for queue, note in zip(queues, noted, strict=True)]
+        return keys, [time(), tag, len(queues), WAKE_TTL_MS, *rests]
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Send a pop, or a BLPOP when the last pop found nothing. Each delivery gets a tag of its own: the late ack of
+        a worker that lost a message then cannot remove what the next worker holds."""
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        if self._look:
+            command, script = ("EVALSHA", POP_SHA) if self._pop_known else ("EVAL", POP)
+            self._request = Request(command, tuple(queues), str(uuid4()))
+            keys, args = self._pop_arguments(queues, self._request.tag, self._unacknowledged)
+            self.client.connection.send_command(command, script, len(keys), *keys, *args)
+        else:
+            self._request = Request("BLPOP")
+            wait_s = self.brpop_timeout if timeout is None else timeout
+            self.client.connection.send_command("BLPOP", *map(self._wake_key, queues), wait_s or 0)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """Read the answer; deliver its message if it has one.
+
+        Raises:
+            Empty: nothing to deliver; the event loop starts the next command.
+        """
+        try:
+            answer = self._answer(**options)
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        if self._request.command == "BLPOP":
+            self._look = True  # also after a time-out: a wake-up may be lost, and stock publishers leave none
+            if not self._closing:
+                self._brpop_start()
+            raise Empty
+        self._look = answer is not None
+        if answer is None:
+            raise Empty
+        queue = self._request.queues[answer[0] - 1]
+        self._queue_cycle.rotate(queue)
+        readable = self._read(answer[1], queue, self._request.tag)
+        if readable is None:
+            raise Empty
+        self.connection._deliver(readable, queue)
+        return True
+
+    def _answer(self, **options: Any) -> Any:
+        connection = self.client.connection
+        try:
+            answer = self.client.parse_response(connection, self._request.command, **options)
+        except redis.exceptions.NoScriptError:
+            self._pop_known, self._look = False, True  # the server was restarted
+            raise Empty from None
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+        except redis.ResponseError as error:
+            # A replica, a full disk: asking again at once would be a hot loop, reconnecting is paced by Celery.
+            connection.disconnect()
+            raise redis.ConnectionError(f"the server refuses to hand out messages: {error}") from error
+        self._pop_known = True
+        return answer
+
+    # --- messages that cannot be read ---
+
+    def _read(self, raw: bytes, queue: str, tag: str) -> dict[str, Any] | None:
+        """Decode a popped message; None if that is impossible and it is in quarantine now."""
+        try:
+            message: dict[str, Any] = loads(bytes_to_str(raw))
+            message["properties"]["delivery_tag"] = tag
+            self._check(message)
+        except UNREADABLE as error:
+            with self.conn_or_acquire() as client, client.pipeline() as pipe:
+                self._quarantine(raw, queue, error, pipe)
+                self.qos._remove_from_indices(tag, pipe).execute()
+            return None
+        return message
+
+    def _check(self, message: dict[str, Any]) -> None:
+        """Raise one of UNREADABLE for a message that is not of kombu's form; later it would end the worker."""
+        message["headers"].keys(), message["properties"]["delivery_info"].keys()
+        self.Message(message, channel=self)
+
+    def _quarantine(self, raw: bytes, queue: str, error: BaseException, pipe: Any) -> None:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        logger.error("a message of queue %s cannot be read and is in quarantine: %s", queue, reason)
+        entry = {"queue": queue, "reason": reason, "at": round(time() * 1000), "raw": base64.b64encode(raw).decode()}
+        pipe.lpush(QUARANTINE_KEY, json.dumps(entry))
+
+    # --- acknowledge and restore ---
+
+    def forget(self, delivery_tag: str) -> None:
+        """Remove a message from `unacked`: one command instead of the four of kombu's transaction."""
+        with self.conn_or_acquire() as client:
+            self._ack(keys=[self.unacked_key, self.unacked_index_key], args=[delivery_tag], client=client)
+
+    def put_back(self, noted: bytes, pipe: Any, leftmost: bool) -> None:
+        """Queue in a transaction what `unacked` holds of a message."""
+        try:
+            message, exchange, routing_key = loads(bytes_to_str(noted))
+            message["properties"].setdefault("delivery_tag", str(uuid4()))
+            self._check(message)
+        except UNREADABLE as error:
+            self._quarantine(noted, "unacked", error, pipe)
+        else:
+            self._do_restore_message(message, exchange, routing_key, pipe, leftmost)
+
+    def _do_restore_message(
+        self, payload: Any, exchange: str, routing_key: str, pipe: Any, leftmost: bool = False
+    ) -> None:
+        """As in kombu, and wake somebody for the message."""
+        super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)
+        for queue in self._lookup(exchange, routing_key):
+            self._wake(queue, lambda name, *args: getattr(pipe, name)(*args))
+
+    # --- connect and close ---
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Over a unix socket, connect in the way that starts the embedded server again."""
+        params: dict[str, Any] = super()._connparams(asynchronous)
+        connection_class = params["connection_class"]
+        if issubclass(connection_class, redis.UnixDomainSocketConnection):
+            params["connection_class"] = type("SocketConnection", (Reviving, connection_class), {})
+        return params
+
+    def close(self) -> None:
+        """Close without letting the error of a dead connection out.
+
+        In kombu 5.7.0 the first close() of a channel with a BRPOP outstanding raises, the second one finds
+        `transport.client` gone, and Celery takes that AttributeError for a reason to end the worker.
+        """
+        self._closing = True
+        self._abandon_request()
+        try:
+            super().close()
+        except (*self.connection_errors, redis.ResponseError, AttributeError) as error:
+            logger.warning("channel closed on a dead connection, its unacked messages are restored later: %s", error)
+            self.closed = True
+            self.do_restore = False
+            self._disconnect_pools()
+            self._close_clients()
+            if self.connection is not None:
+                self.connection.close_channel(self)
+
+    def _abandon_request(self) -> None:
+        """End the outstanding command: put back what a pop has taken; a BLPOP holds nothing that could be lost."""
+        connection, self._in_poll = self._in_poll, None
+        if not connection:
+            return
+        try:
+            if self._request.command != "BLPOP" and connection.can_read(timeout=ABANDON_S):
+                popped = self.client.parse_response(connection, self._request.command)
+                if popped and self._request.queues[popped[0] - 1] not in self._unacknowledged:
+                    self.qos.restore_by_tag(self._request.tag)
+        except (*self.connection_errors, redis.ResponseError) as error:
+            logger.warning("closing on a dead connection: %s", error)
+        finally:
+            connection.disconnect()
+
+
+class Transport(stock.Transport):
+    """The transport for `redis://`, `rediss://` and `redis+socket://`."""
+
+    Channel = Channel
+    brpop_timeout = 2  # s; an idle consumer then sends one command a second: a BLPOP, and a pop for safety
+
+
+class SentinelChannel(Channel, stock.SentinelChannel):
+    """The same channel on the master that the sentinels name."""
+
+
+class SentinelTransport(Transport, stock.SentinelTransport):
+    """The transport for `sentinel://`."""
+
+    Channel = SentinelChannel
+
+
+# kombu ignores `broker_transport` for `redis+socket://` and takes the word before the plus instead.
+TRANSPORT_ALIASES["redis"] = f"{__name__}:Transport"

@@ -1,0 +1,102 @@
+"""Every setting of the engine, its unit and its default. Each one has an environment variable `ORCHESTRATOR_<NAME>`.
+
+`Settings.load()` also reads `celeryconfig.py` in the working directory, as any Celery project has one: a `broker_url`
+there names the server unless the environment does, the rest is laid over the Celery defaults of `runtime/`.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from orchestrator.errors import SettingsInvalid
+
+URL_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://", "sentinel://")
+
+
+class Settings(BaseSettings):
+    """The settings of one process; frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".orchestrator"), description="state folder of the embedded server")
+    url: str | None = Field(None, description="server that keeps the state; none: the embedded one")
+    broker_url: str | None = Field(None, description="broker of the Celery messages; none: the same server")
+    agents: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("workers",), description="files, folders or modules that define agents, separated by commas"
+    )
+    prefix: str = Field("o:", description="what every key of the store starts with")
+    lease_s: float = Field(10.0, gt=0, description="seconds a worker holds a step; heartbeats every third of it")
+    max_losses: int = Field(3, ge=1, description="lost workers after which a step fails")
+    deadline_s: float = Field(5.0, gt=0, description="seconds until a command gives up on the server")
+    retention_s: int = Field(7 * 86400, ge=1, description="seconds a finished run is kept")
+    idempotency_ttl_s: int = Field(86400, ge=1, description="seconds an idempotency key is remembered")
+    window: int = Field(4, ge=1, le=20, description="steps in one chain; docs/decisions/0001 has the figures")
+    chord_width: int = Field(100, ge=0, description="widest fan sent as one chord; docs/decisions/0001")
+    max_definition_bytes: int = Field(1 << 20, ge=1, description="bytes of one workflow file")
+    max_steps: int = Field(10_000, ge=1, description="steps of one workflow")
+    max_nesting: int = Field(32, ge=1, description="containers inside containers")
+    max_inputs_bytes: int = Field(1 << 20, ge=1, description="bytes of the inputs of one run")
+    max_output_bytes: int = Field(8 << 20, ge=1, description="bytes of the output of one step")
+    max_expression_bytes: int = Field(4096, ge=1, description="bytes of one expression")
+    max_expression_s: float = Field(1.0, gt=0, description="seconds one expression may take")
+    max_foreach_items: int = Field(100_000, ge=1, description="items of one foreach")
+
+    celery: dict[str, Any] = Field(default_factory=dict, exclude=True, description="from celeryconfig.py")
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(URL_SCHEMES):
+            raise ValueError(f"starts with none of {', '.join(URL_SCHEMES)}")
+        return value or None
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Settings:
+        """Read the environment and the working directory's `celeryconfig.py`.
+
+        Raises:
+            SettingsInvalid: one line that names the variable or the file.
+        """
+        celery = _celeryconfig(Path("celeryconfig.py"))
+        try:
+            settings = cls(celery=celery, **overrides)
+            broker = celery.get("broker_url")
+            if settings.url is None and isinstance(broker, str) and broker.startswith(URL_SCHEMES):
+                settings = cls(celery=celery, **{**overrides, "url": broker})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "ORCHESTRATOR_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise SettingsInvalid(f"{name}: {first['msg']}") from None
+        return settings
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the state lives in the private server of the state folder."""
+        return self.url is None
+
+
+def mask_password(url: str) -> str:
+    """The URL with its password replaced, fit for a log or an error."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+def _celeryconfig(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = runpy.run_path(str(path))
+    except Exception as error:
+        raise SettingsInvalid(f"{path}: {type(error).__name__}: {error}") from error
+    return {name: value for name, value in found.items() if name.islower() and not name.startswith("_") and not callable(value)
+            and type(value).__name__ != "module"}

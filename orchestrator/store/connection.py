@@ -1,0 +1,213 @@
+"""Clients of the server that keeps the state: one per process and URL, safe across forks, with deadlines.
+
+Nothing here knows a key or a script. Errors of the network leave this module, or a block under `guard`, as
+`StoreUnavailable` with the password of the URL masked.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from orchestrator.errors import ServerNotStarted, SettingsInvalid, StoreUnavailable
+from orchestrator.settings import Settings, mask_password
+from orchestrator.store import embedded
+
+# InvalidResponse: something listens there that is no Redis, a web server say.
+NETWORK_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse)
+
+_clients: dict[tuple[Any, ...], redis.Redis] = {}
+_servers: dict[str, embedded.EmbeddedServer] = {}
+_lock = threading.RLock()
+
+
+class Reviving:
+    """Makes a connection class for unix sockets start this process's embedded server again when nobody listens.
+
+    Nothing has been sent at that moment, so that this is the one place where trying again is always safe.
+    """
+
+    path: str
+
+    def _connect(self) -> Any:
+        try:
+            return super()._connect()  # type: ignore[misc]
+        except (ConnectionRefusedError, FileNotFoundError, ConnectionResetError):
+            try:
+                revived = embedded.revive(self.path)
+            except ServerNotStarted as error:
+                raise redis.ConnectionError(error.message) from error
+            if not revived:
+                raise
+            return super()._connect()  # type: ignore[misc]
+
+
+class SocketConnection(Reviving, redis.UnixDomainSocketConnection):
+    """A connection of the store over a unix socket."""
+
+
+def server_url(settings: Settings) -> str:
+    """The URL of the server that keeps the state; joins the embedded one, and starts it, when none is configured.
+
+    Raises:
+        ServerNotStarted: the embedded server does not come up.
+    """
+    if settings.url is not None:
+        return settings.url
+    with _lock:
+        server = embedded.acquire(settings.home)
+        known = _servers.get(server.url)
+        if known is None or not known.live:
+            _servers[server.url] = server
+        else:
+            server.release()
+        return server.url
+
+
+def leave(url: str) -> None:
+    """Close this process's clients of a URL and give up its share of the embedded server, as its end does anyway."""
+    with _lock:
+        for key in [key for key in _clients if key[1] == url]:
+            _clients.pop(key).close()
+        server = _servers.pop(url, None)
+    if server is not None:
+        server.release()
+
+
+def connect(url: str, *, deadline_s: float) -> redis.Redis:
+    """The client of this process for a URL; the first call makes sure that the server answers.
+
+    A command waits at most deadline_s for its answer and is never sent twice: a caller that wants to try again
+    knows whether that is safe.
+
+    Raises:
+        StoreUnavailable: no answer within deadline_s.
+        SettingsInvalid: the URL cannot be understood.
+    """
+    key = (os.getpid(), url, deadline_s)
+    with _lock:
+        client = _clients.get(key)
+        if client is None:
+            client = _client(url, answer_s=deadline_s, connect_s=deadline_s)
+            with guard(url):
+                _within(deadline_s, client.ping)
+            _clients[key] = client
+    return client
+
+
+def blocking(url: str, *, block_s: float, deadline_s: float = 5.0) -> redis.Redis:
+    """A client for commands that block on the server for up to block_s (XREAD BLOCK, BLPOP); connects when used."""
+    key = (os.getpid(), url, deadline_s, block_s)
+    with _lock:
+        if key not in _clients:
+            _clients[key] = _client(url, answer_s=block_s + deadline_s, connect_s=deadline_s)
+        return _clients[key]
+
+
+@contextmanager
+def guard(url: str) -> Iterator[None]:
+    """Translate errors of the network into StoreUnavailable. Usable as a decorator too."""
+    try:
+        yield
+    except NETWORK_ERRORS as error:
+        masked = mask_password(url)
+        raise StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked) from error
+
+
+def _reason(error: Exception, url: str) -> str:
+    password = urlsplit(url).password
+    text = str(error) or type(error).__name__
+    return text.replace(password, "***") if password else text
+
+
+def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": answer_s,
+        "socket_connect_timeout": connect_s,
+        "retry": Retry(NoBackoff(), 0),  # redis-py would send a command again that may have worked
+    }
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "sentinel":
+            return _sentinel_client(parts, options)
+        if parts.scheme in ("unix", "redis+socket"):
+            options |= {"path": unquote(parts.path), **_login(parts), **_database(parts)}
+            return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=SocketConnection, **options))
+        return redis.Redis.from_url(url, socket_keepalive=True, **options)
+    except ValueError as error:
+        raise SettingsInvalid(f"{mask_password(url)} is no URL of a server: {error}") from error
+
+
+def _sentinel_client(parts: SplitResult, options: dict[str, Any]) -> redis.Redis:
+    """`sentinel://user:password@host:port,host:port/NAME/db`, or the name as `?master_name=NAME`."""
+    path = [part for part in parts.path.split("/") if part]
+    query = dict(parse_qsl(parts.query))
+    name = query.get("master_name") or (path.pop(0) if path else "")
+    hosts = [_host_and_port(host) for host in parts.netloc.rpartition("@")[2].split(",") if host]
+    if not name or not hosts:
+        raise ValueError("it names no master, as in sentinel://host:26379/mymaster")
+    asking = {key: options[key] for key in ("socket_timeout", "socket_connect_timeout")}
+    options |= {"db": int(path[0]) if path else 0, **_login(parts)}
+    client: redis.Redis = Sentinel(hosts, sentinel_kwargs=asking, **options).master_for(name)  # type: ignore[no-untyped-call]
+    return client
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    return (host, int(port)) if colon else (port, 26379)
+
+
+def _login(parts: SplitResult) -> dict[str, str]:
+    """User and password, percent-decoded; `urlsplit` reads them also where several hosts follow."""
+    given = {"username": parts.username, "password": parts.password}
+    return {name: unquote(value) for name, value in given.items() if value}
+
+
+def _database(parts: SplitResult) -> dict[str, int]:
+    """The number of the database; redis-py calls it `db`, kombu `virtual_host`."""
+    query = dict(parse_qsl(parts.query))
+    return {"db": int(query.get("db") or query.get("virtual_host") or 0)}
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> None:
+    """Run a call in a thread and stop waiting at the deadline: looking up a name has no time-out of its own.
+
+    Raises:
+        redis.TimeoutError: the call takes longer; the thread is left behind.
+    """
+    outcome: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            call()
+            outcome.append(None)
+        except BaseException as error:  # raised again in the caller's thread
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise redis.TimeoutError(f"no answer within {seconds:g} s")
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+def _after_fork() -> None:
+    """A child makes its own clients; closing the parent's would do nothing good. The share of the server stays."""
+    global _lock
+    _lock = threading.RLock()
+    _clients.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

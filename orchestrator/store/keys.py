@@ -1,0 +1,92 @@
+"""Every key of the store: its name, its type, and how long it lives. No other file builds a key.
+
+A run owns four keys, so the memory of a step is one entry in each of three hashes and two in a stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key names under one prefix."""
+
+    prefix: str = "o:"
+
+    # --- one run: no TTL while it lives, `retention_ms` from its end ------------------------------------------
+
+    def run(self, run_id: str) -> str:
+        """hash: state, times, counters, `i:NAME` for each input."""
+        return f"{self.prefix}run:{run_id}"
+
+    def steps(self, run_id: str) -> str:
+        """hash: step id -> record (JSON); `#ID` -> needs that are done, `#ID!f` failed and `#ID!s` skipped ones."""
+        return f"{self.prefix}run:{run_id}:steps"
+
+    def outputs(self, run_id: str) -> str:
+        """hash: step id -> output (JSON, over 64 KiB compressed); `i:ID[n]` -> item n of a foreach."""
+        return f"{self.prefix}run:{run_id}:outputs"
+
+    def events(self, run_id: str) -> str:
+        """stream: what happened, in order."""
+        return f"{self.prefix}run:{run_id}:events"
+
+    # --- definitions: no TTL while a live run pins them, `retention_ms` afterwards ----------------------------
+
+    def plan(self, plan_hash: str) -> str:
+        """hash: `g:ID` graph part, `b:ID` body, `s:ID` segment, `$meta`, `$entry`, `$outputs`, `live`."""
+        return f"{self.prefix}plan:{plan_hash}"
+
+    # --- permanent, bounded by what is alive ------------------------------------------------------------------
+
+    @property
+    def timers(self) -> str:
+        """zset: `KIND RUN STEP ATTEMPT` -> ms when it is due. Kinds: lease retry timeout decide run."""
+        return f"{self.prefix}timers"
+
+    @property
+    def ready(self) -> str:
+        """zset, all scores 0, ordered by name: `AGENT PRIORITY SEQ RUN STEP`, dispatched and not yet claimed."""
+        return f"{self.prefix}ready"
+
+    @property
+    def queues(self) -> str:
+        """hash: `mark AGENT PRIORITY` -> newest SEQ claimed; `running AGENT` -> attempts running now."""
+        return f"{self.prefix}queues"
+
+    @property
+    def wake(self) -> str:
+        """list: at most one entry, which wakes the keeper for a timer that is due soon."""
+        return f"{self.prefix}wake"
+
+    @property
+    def runs(self) -> str:
+        """zset: run id -> ms of creation; entries of runs that are gone are dropped when listed."""
+        return f"{self.prefix}runs"
+
+    @property
+    def agents(self) -> str:
+        """hash: agent -> what it can do (JSON)."""
+        return f"{self.prefix}agents"
+
+    @property
+    def presence(self) -> str:
+        """zset: `AGENT WORKER` -> ms of the last heartbeat; old ones are dropped by the keeper."""
+        return f"{self.prefix}presence"
+
+    # --- short-lived ------------------------------------------------------------------------------------------
+
+    @property
+    def keeper(self) -> str:
+        """string with TTL: the worker that keeps, while it does."""
+        return f"{self.prefix}keeper"
+
+    def idempotency(self, key: str) -> str:
+        """string with TTL: idempotency key of a run -> run id."""
+        return f"{self.prefix}idem:{key}"
+
+    @property
+    def permanent(self) -> frozenset[str]:
+        """The keys that never expire."""
+        return frozenset({self.timers, self.ready, self.queues, self.wake, self.runs, self.agents, self.presence})

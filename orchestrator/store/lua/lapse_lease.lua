@@ -1,0 +1,20 @@
+-- Purpose: take a step back from a worker that has not been heard of. running -> pending | failed (too often)
+-- KEYS: as _lib. ARGV: 2 step id, 3 attempt, 4 losses that fail the step, 5 error (JSON).
+-- Returns: {1, priority, ready, decide}; {0} the lease holds, or is of another attempt.
+-- Cost: O(1); O(successors) when it fails.
+local id, attempt = ARGV[2], tonumber(ARGV[3])
+local rec = record(id)
+if not current(rec, attempt) then
+  drop_timer('lease', RUN_ID, id, ARGV[3])
+  return {0}
+end
+if rec.lease_until > NOW then return {0} end
+rec.losses = (rec.losses or 0) + 1
+emit('step.lost', id, attempt, rec.worker)
+if rec.losses < tonumber(ARGV[4]) and not redis.call('HGET', RUN, 'closing') then
+  close_attempt(id, rec)
+  offer(id, rec, node(id))
+else
+  fail(id, rec, ARGV[5])
+end
+return advance()

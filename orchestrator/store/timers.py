@@ -1,0 +1,105 @@
+"""`Timers`: what is due, and which messages seem lost. The keeper asks; nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import redis
+
+from orchestrator.store.keys import Keys
+from orchestrator.store.scripts import Scripts
+
+TimerKind = Literal["lease", "retry", "timeout", "decide", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """One thing to do. `member` is its entry in the zset."""
+
+    kind: str
+    run_id: str
+    step_id: str
+    attempt: int
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What `take_due` found. `next_ms` is the time until the next timer, None if there is none."""
+
+    timers: tuple[Timer, ...]
+    next_ms: int | None
+    unclaimed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A dispatched step whose message is probably lost. `member` is its entry in the ready zset."""
+
+    run_id: str
+    step_id: str
+    member: str
+
+
+class Timers:
+    """The timers and the dispatch records of one server."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+
+    def lead(self, name: str, *, ttl_ms: int) -> bool:
+        """Become the keeper, or stay it. True while `name` holds the place; it falls vacant after `ttl_ms`."""
+        if self._client.set(self._keys.keeper, name, nx=True, px=ttl_ms):
+            return True
+        if self._client.get(self._keys.keeper) != name:
+            return False
+        return bool(self._client.pexpire(self._keys.keeper, ttl_ms))
+
+    def resign(self, name: str) -> None:
+        """Leave the place to the next one at once."""
+        if self._client.get(self._keys.keeper) == name:
+            self._client.delete(self._keys.keeper)
+
+    def take_due(self, *, limit: int, hold_ms: int) -> Due:
+        """Take timers that are due; each comes back after `hold_ms` unless it was dropped. Script: take_due.lua."""
+        reply = self._scripts.call("take_due", [self._keys.timers, self._keys.ready], [limit, hold_ms])
+        next_ms, unclaimed, *members = reply
+        timers = []
+        for member in members:
+            kind, run_id, step_id, attempt = member.split(" ")
+            timers.append(Timer(kind, run_id, step_id, int(attempt), member))
+        return Due(tuple(timers), None if next_ms < 0 else int(next_ms), int(unclaimed))
+
+    def drop(self, timer: Timer) -> None:
+        """Forget a timer whose run is gone."""
+        self._client.zrem(self._keys.timers, timer.member)
+
+    def forget(self, suspect: Suspect) -> None:
+        """Forget a dispatch whose run is gone."""
+        self._client.zrem(self._keys.ready, suspect.member)
+
+    def wait(self, blocking: redis.Redis, timeout_s: float) -> None:
+        """Sleep until something is due soon, at most `timeout_s`."""
+        blocking.blpop([self._keys.wake], timeout=timeout_s)
+
+    def queues(self) -> list[tuple[str, str]]:
+        """(agent, priority) of every queue that ever had a step."""
+        fields = self._client.hkeys(self._keys.queues)
+        return [tuple(field.split(" ")[1:3]) for field in fields if field.startswith("mark ")]
+
+    def find_lost(self, queues: Sequence[tuple[str, str, bool]], *, grace_ms: int) -> list[Suspect]:
+        """Steps dispatched over `grace_ms` ago whose message is probably lost.
+
+        Args:
+            queues: agent, priority, and whether the queue of that pair is empty on the broker.
+        Script: find_lost.lua, O(queues log n).
+        """
+        args: list[str | int] = [grace_ms]
+        for agent, priority, empty in queues:
+            args += [f"{agent} {priority}", int(empty)]
+        members = self._scripts.call("find_lost", [self._keys.ready, self._keys.queues], args)
+        return [Suspect(*member.split(" ")[3:5], member) for member in members]

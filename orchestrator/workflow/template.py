@@ -1,0 +1,71 @@
+"""Where the expressions are in a text: `${{ expr }}` is one, `$${{` stands for the characters `${{`.
+
+An expression ends at the first `}}` outside quotes and brackets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from orchestrator.workflow.cel_source import TOKEN
+
+OPEN = "${{"
+ESCAPED = "$${{"
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """An expression inside a text; `source` is CEL without the surrounding space."""
+
+    source: str
+
+
+class Unclosed(ValueError):
+    """An expression starts and does not end."""
+
+
+@lru_cache(maxsize=4096)
+def split(text: str) -> tuple[str | Expr, ...]:
+    """The text as pieces: literal text (never empty) and expressions, in order.
+
+    Raises:
+        Unclosed: a `${{` has no `}}`.
+    """
+    pieces: list[str | Expr] = []
+    literal = ""
+    at = 0
+    while (start := text.find(OPEN, at)) >= 0:
+        if start > at and text[start - 1] == "$":
+            literal += text[at : start - 1] + OPEN
+            at = start + len(OPEN)
+            continue
+        literal += text[at:start]
+        end = _end(text, start + len(OPEN))
+        pieces += [literal, Expr(text[start + len(OPEN) : end].strip())] if literal else [
+            Expr(text[start + len(OPEN) : end].strip())]
+        literal = ""
+        at = end + 2
+    literal += text[at:]
+    return (*pieces, literal) if literal or not pieces else tuple(pieces)
+
+
+def escape(text: str) -> str:
+    """The text written so that `split` gives it back as one literal."""
+    return text.replace(OPEN, ESCAPED)
+
+
+def _end(text: str, at: int) -> int:
+    """Where the `}}` of the expression that starts at `at` begins."""
+    depth = 0
+    while at < len(text):
+        token = TOKEN.match(text, at)
+        piece = token.group() if token else text[at]
+        if piece in ("(", "[", "{"):
+            depth += 1
+        elif piece == "}" and depth == 0 and text.startswith("}}", at):
+            return at
+        elif piece in (")", "]", "}"):
+            depth = max(depth - 1, 0)
+        at += len(piece)
+    raise Unclosed(text)
