@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -41,17 +42,17 @@ class Follower:
         Returns:
             The run as it is then; not terminal when the time was over first.
         """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         threading.Thread(target=self._read, name="events", daemon=True).start()
         try:
             with view_for(self._plan, self._handle.id) as view:
                 look_at = 0.0
-                while until is None or time.monotonic() < until:
+                while time.monotonic() < until:
                     if time.monotonic() >= look_at:
                         self._serve()
                         look_at = time.monotonic() + LOOK_S
                     try:
-                        event = self._events.get(timeout=min(LOOK_S, (until or look_at) - time.monotonic() + 0.01))
+                        event = self._events.get(timeout=max(0.0, min(look_at, until) - time.monotonic()))
                     except queue.Empty:
                         continue
                     if event is None:

@@ -23,7 +23,8 @@ def broker_settings(url: str) -> dict[str, Any]:
         query = dict(parse_qsl(parts.query))
         if "db" in query:
             query["virtual_host"] = query.pop("db")
-        settings["broker_url"] = parts._replace(scheme="redis+socket", query=urlencode(query)).geturl()
+        end = f"?{urlencode(query)}" if query else ""
+        settings["broker_url"] = f"redis+socket://{parts.netloc}{parts.path}{end}"
     elif parts.scheme == "sentinel":
         path = [part for part in parts.path.split("/") if part]
         name = dict(parse_qsl(parts.query)).get("master_name") or path.pop(0)

@@ -11,7 +11,6 @@ restore and stock publishers and consumers work beside it. docs/decisions/0005-t
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from collections.abc import Callable
@@ -23,19 +22,19 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import redis
-from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as stock
-from kombu.transport.redis import Empty, bytes_to_str, dumps, loads
+from kombu.transport.redis import Empty, dumps
 from redis.commands.core import Script
 
+from orchestrator.runtime.unacked import QoS, read_popped
 from orchestrator.store.connection import Reviving
 
 logger = logging.getLogger(__name__)
 
 WAKE_TTL_MS = 60_000  # a wake-up only serves consumers that block now, so that lists of dead queues may vanish
 ABANDON_S = 1.0  # how long a closing channel waits for the answer to a pop it has sent
-QUARANTINE_KEY = "quarantine"  # list of JSON {queue, reason, at, raw}; raw is base64
-UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+SEPARATOR = stock.Channel.sep  # between the name of a queue and its priority in a key
 
 
 def _script(name: str) -> str:
@@ -54,37 +53,6 @@ class Request(NamedTuple):
     tag: str = ""
 
 
-class QoS(stock.QoS):
-    """Acknowledgements with one command, and no second write of a message that the pop has noted already."""
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        virtual.QoS.append(self, message, delivery_tag)
-
-    def ack(self, delivery_tag: str) -> None:
-        self.channel.forget(delivery_tag)
-        virtual.QoS.ack(self, delivery_tag)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        if requeue:
-            self.restore_by_tag(delivery_tag, leftmost=True)
-        else:
-            self.channel.forget(delivery_tag)
-        virtual.QoS.ack(self, delivery_tag)
-
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        """As in kombu, but a note that cannot be read goes to quarantine; there, it would end whoever restores it."""
-
-        def restore(pipe: Any) -> None:
-            noted = pipe.hget(self.unacked_key, tag)
-            pipe.multi()
-            self._remove_from_indices(tag, pipe)
-            if noted:
-                self.channel.put_back(noted, pipe, leftmost)
-
-        with self.channel.conn_or_acquire(client) as client:
-            client.transaction(restore, self.unacked_key)
-
-
 class Channel(stock.Channel):
     """A channel that pops and registers in one script.
 
@@ -99,9 +67,11 @@ class Channel(stock.Channel):
         self._request = Request("")
         self._look = True  # whether the next command is a pop
         self._pop_known = True  # whether the server has the script, as far as this channel knows
-        super().__init__(*args, **kwargs)
-        if self.global_keyprefix:
+        self._pooled: Any = None
+        if args[0].client.transport_options.get("global_keyprefix"):
             raise ValueError("global_keyprefix does not reach the keys of scripts; use another database or server")
+        super().__init__(*args, **kwargs)
+        self._create_client()
 
     @cached_property
     def _push(self) -> Script:
@@ -154,7 +124,7 @@ class Channel(stock.Channel):
         keys, args = self._pop_arguments([queue], tag, without_ack={queue} if no_ack else set())
         with self.conn_or_acquire() as client:
             found = self._pop(keys=keys, args=args, client=client)
-        readable = self._read(found[1], queue, tag) if found else None
+        readable = read_popped(self, found[1], queue, tag) if found else None
         if readable is None:
             return None
         message = self.Message(readable, channel=self)
@@ -209,7 +179,7 @@ class Channel(stock.Channel):
             raise Empty
         queue = self._request.queues[answer[0] - 1]
         self._queue_cycle.rotate(queue)
-        readable = self._read(answer[1], queue, self._request.tag)
+        readable = read_popped(self, answer[1], queue, self._request.tag)
         if readable is None:
             raise Empty
         self.connection._deliver(readable, queue)
@@ -232,49 +202,12 @@ class Channel(stock.Channel):
         self._pop_known = True
         return answer
 
-    # --- messages that cannot be read ---
-
-    def _read(self, raw: bytes, queue: str, tag: str) -> dict[str, Any] | None:
-        """Decode a popped message; None if that is impossible and it is in quarantine now."""
-        try:
-            message: dict[str, Any] = loads(bytes_to_str(raw))
-            message["properties"]["delivery_tag"] = tag
-            self._check(message)
-        except UNREADABLE as error:
-            with self.conn_or_acquire() as client, client.pipeline() as pipe:
-                self._quarantine(raw, queue, error, pipe)
-                self.qos._remove_from_indices(tag, pipe).execute()
-            return None
-        return message
-
-    def _check(self, message: dict[str, Any]) -> None:
-        """Raise one of UNREADABLE for a message that is not of kombu's form; later it would end the worker."""
-        message["headers"].keys(), message["properties"]["delivery_info"].keys()
-        self.Message(message, channel=self)
-
-    def _quarantine(self, raw: bytes, queue: str, error: BaseException, pipe: Any) -> None:
-        reason = f"{type(error).__name__}: {error}"[:200]
-        logger.error("a message of queue %s cannot be read and is in quarantine: %s", queue, reason)
-        entry = {"queue": queue, "reason": reason, "at": round(time() * 1000), "raw": base64.b64encode(raw).decode()}
-        pipe.lpush(QUARANTINE_KEY, json.dumps(entry))
-
     # --- acknowledge and restore ---
 
     def forget(self, delivery_tag: str) -> None:
         """Remove a message from `unacked`: one command instead of the four of kombu's transaction."""
         with self.conn_or_acquire() as client:
             self._ack(keys=[self.unacked_key, self.unacked_index_key], args=[delivery_tag], client=client)
-
-    def put_back(self, noted: bytes, pipe: Any, leftmost: bool) -> None:
-        """Queue in a transaction what `unacked` holds of a message."""
-        try:
-            message, exchange, routing_key = loads(bytes_to_str(noted))
-            message["properties"].setdefault("delivery_tag", str(uuid4()))
-            self._check(message)
-        except UNREADABLE as error:
-            self._quarantine(noted, "unacked", error, pipe)
-        else:
-            self._do_restore_message(message, exchange, routing_key, pipe, leftmost)
 
     def _do_restore_message(
         self, payload: Any, exchange: str, routing_key: str, pipe: Any, leftmost: bool = False
@@ -285,6 +218,18 @@ class Channel(stock.Channel):
             self._wake(queue, lambda name, *args: getattr(pipe, name)(*args))
 
     # --- connect and close ---
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """One client for the pool: kombu makes one for every command, which costs more than the command.
+
+        It outlives the channel: a task that was running when the connection broke can still acknowledge its message,
+        by the tag that no other delivery has. In kombu that is an AttributeError, which ends the worker.
+        """
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._pooled is None or (self._pooled.connection_pool is not self._pool and not self._closing):
+            self._pooled = super()._create_client()
+        return self._pooled
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Over a unix socket, connect in the way that starts the embedded server again."""
@@ -348,3 +293,4 @@ class SentinelTransport(Transport, stock.SentinelTransport):
 
 # kombu ignores `broker_transport` for `redis+socket://` and takes the word before the plus instead.
 TRANSPORT_ALIASES["redis"] = f"{__name__}:Transport"
+_transport_cache.pop("redis", None)  # somebody may have used the stock one before this import

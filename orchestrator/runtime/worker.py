@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Literal
 
 # Imported here, before the fork, because every worker would import them after it.
@@ -15,6 +16,7 @@ import celery.concurrency.prefork  # noqa: F401
 import celery.concurrency.thread  # noqa: F401
 import celery.worker.consumer  # noqa: F401
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import default_nodename, host_format
 
 from orchestrator.runtime import tasks, transport  # noqa: F401
@@ -35,6 +37,8 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
     if log_level not in ("debug", "info"):
         # Celery announces a stop on the original standard output, past any log level.
         sys.__stdout__ = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+    # It warns of root because of pickle, which no worker of ours accepts.
+    warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
         hostname=host_format(default_nodename(f"{agent}.{os.getpid()}@%h")),
         queues=[queue_of(agent)],

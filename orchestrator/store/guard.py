@@ -24,7 +24,8 @@ Command = list[str]
 class Server:
     """The child of this guard; `lock` keeps its start and the decision to stop it apart."""
 
-    def __init__(self, socket_path: str, command: Command) -> None:
+    def __init__(self, guard_lock: int, socket_path: str, command: Command) -> None:
+        self.guard_lock = guard_lock
         self.socket_path = socket_path
         self.command = command
         self.pid = 0
@@ -37,12 +38,17 @@ class Server:
             if self.stopping:
                 return False
             held = take_over_from_orphan()
+            self.announce()
             guard_pid = os.getpid()
             self.pid = os.fork()
             if self.pid == 0:
                 become_server(self.command, held, guard_pid)
             os.close(held)
             return True
+
+    def announce(self) -> None:
+        """Tell users who guards and where to connect: not before an orphan is gone, which would answer them too."""
+        os.pwrite(self.guard_lock, b"%d\n%s\n" % (os.getpid(), os.fsencode(self.socket_path)), 0)
 
     def wait(self) -> int:
         """Block until the child has ended; its exit code, negative for a signal."""
@@ -58,11 +64,11 @@ class Server:
         with self.lock:
             self.stopping = True
             if self.pid and not ask_to_shut_down(self.socket_path):
-                os.kill(self.pid, SIGTERM)
+                send(b"%d" % self.pid, SIGTERM)
         time.sleep(STOP_S)
         with self.lock:
             if self.pid:
-                os.kill(self.pid, SIGKILL)
+                send(b"%d" % self.pid, SIGKILL)
 
 
 def ask_to_shut_down(socket_path: str) -> bool:
@@ -110,7 +116,7 @@ def send(pid: bytes, signal: int) -> None:
     try:
         os.kill(int(pid), signal)
     except (ValueError, ProcessLookupError):
-        pass  # not written yet, or the last sign of it is a child that rewrites the file
+        pass  # not written yet, or dead: then a child of it, which rewrites the data, still holds the lock
 
 
 def become_server(command: Command, held: int, guard_pid: int) -> None:
@@ -150,9 +156,9 @@ def keep_running(server: Server) -> None:
         lived_s = time.monotonic() - began
         if server.stopping:
             return
-        say(f"the server ended with {code} after {lived_s:.1f} s")
         if code > 0 and lived_s < 1:
-            os._exit(1)  # it refuses its settings or its data; the users report the last line of its log
+            os._exit(1)  # it refuses its settings or its data; the users report the last line of the log, which is its
+        say(f"the server ended with {code} after {lived_s:.1f} s")
         if lived_s > STEADY_S:
             pause_s = 0.0
         time.sleep(pause_s)
@@ -173,8 +179,7 @@ def main(socket_path: str, *command: str) -> None:
         os._exit(ANOTHER_GUARD)
     os.ftruncate(guard, 0)
     detach()
-    os.pwrite(guard, b"%d\n%s\n" % (os.getpid(), os.fsencode(socket_path)), 0)
-    server = Server(socket_path, list(command))
+    server = Server(guard, socket_path, list(command))
     _thread.start_new_thread(server.stop_after_last_user, ())
     keep_running(server)
     try:

@@ -201,22 +201,6 @@ class RunStore(RunReader):
         own = [keys.run(run_id), keys.steps(run_id), keys.outputs(run_id), keys.events(run_id)]
         return [*own, keys.plan(self.plan_hash(run_id)), keys.timers, keys.ready, keys.queues, keys.wake]
 
-    def plan_hash(self, run_id: str) -> str:
-        """The hash of the plan a run is pinned to; remembered, because a run never changes it.
-
-        Raises:
-            RunNotFound: no such run.
-        """
-        known = self._plan_of.get(run_id)
-        if known is None:
-            known = self.client.hget(self.keys.run(run_id), "plan")
-            if known is None:
-                raise RunNotFound(f"no run {run_id!r}", run_id=run_id)
-            if len(self._plan_of) >= _REMEMBERED_RUNS:
-                self._plan_of.clear()
-            self._plan_of[run_id] = known
-        return known
-
 
 def _advance(run_id: str, reply: list[Any]) -> Advance | None:
     if reply[0] == 0:

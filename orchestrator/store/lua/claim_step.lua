@@ -12,8 +12,10 @@ if not rec or rec.state ~= 'pending' or not rec.queue then return nil end
 local graph = node(id)
 started()
 withdraw(id, rec)
+-- How far the queue has been worked off. A step sent again says nothing of that: either of its messages may be this.
 local mark = 'mark ' .. rec.queue
-if redis.call('HGET', QUEUES, mark) < rec.seq then redis.call('HSET', QUEUES, mark, rec.seq) end
+if not rec.resent and redis.call('HGET', QUEUES, mark) < rec.seq then redis.call('HSET', QUEUES, mark, rec.seq) end
+rec.resent = nil
 redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), 1)
 redis.call('HINCRBY', RUN, 'active', 1)
 rec.attempt = (rec.attempt or 0) + 1

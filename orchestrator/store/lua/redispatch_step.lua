@@ -7,5 +7,6 @@ redis.call('ZREM', READY, member)
 local rec = record(id)
 if not rec or rec.state ~= 'pending' or not rec.seq then return {0} end
 if member ~= rec.queue .. ' ' .. rec.seq .. ' ' .. RUN_ID .. ' ' .. id then return {0} end
+rec.resent = true
 offer(id, rec, node(id))
 return advance()

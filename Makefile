@@ -1,0 +1,51 @@
+# Everything runs in a virtual environment of this folder; nothing is installed outside it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-fast lint bench kills clean
+.DEFAULT_GOAL := demo
+
+# A workflow on real agents, on this very checkout; prints where the report is.
+demo: $(VENV)/.installed
+	@$(BIN)/orchestrator run workflows/repo_report.yaml -i path="$(CURDIR)"
+
+# All tests, on a real server with real workers. `make test-fast` leaves out those that start worker processes.
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(TESTS)
+
+test-fast: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest tests/unit tests/store $(TESTS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+# A chain of steps beside the same chain in bare Celery; writes benchmarks/results/.
+bench: $(VENV)/.installed
+	@$(BIN)/python benchmarks/chain.py
+
+# kill -9 of workers under load, on Celery's own transport and on ours.
+kills: $(VENV)/.installed
+	@$(BIN)/python benchmarks/transport_kills.py
+
+clean:
+	rm -rf $(VENV) .orchestrator build *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "This needs Python 3.11 or newer as '$(PYTHON)': install it (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python) or run make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "'$(PYTHON)' has no venv: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "Creating $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing (about half a minute, once) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing with the tools for tests ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed

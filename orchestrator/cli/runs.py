@@ -1,0 +1,204 @@
+"""Commands that look at runs, and `cancel`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from orchestrator.cli import options
+from orchestrator.cli.live import summary
+from orchestrator.cli.output import (
+    clock,
+    console,
+    day_and_clock,
+    duration,
+    look,
+    one_line,
+    print_json,
+    print_json_line,
+    say,
+    table,
+    visible,
+)
+from orchestrator.cli.progress import Sentences
+from orchestrator.client import Client, RunHandle
+from orchestrator.documents import error_document, run_summary
+from orchestrator.errors import RunNotFound
+from orchestrator.records import Event, RunRecord, StepRecord, rfc3339
+from orchestrator.states import RunState, StepState
+from orchestrator.store.connection import guard
+
+SHORTEST_PREFIX = 4  # characters of an id that may stand for the whole; ids begin with the time
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  orchestrator runs --status failed --limit 5
+  orchestrator runs --workflow repo-report --json
+"""
+)
+def runs(
+    status: Annotated[
+        str | None, typer.Option(metavar="S", help=f"Only runs in this state: {', '.join(RunState)}.")
+    ] = None,
+    workflow: Annotated[str | None, typer.Option(metavar="W", help="Only runs of the workflow of this name.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 20,
+    as_json: options.AsJson = False,
+) -> None:
+    """List runs, the newest first.
+
+    Finished runs are kept for seven days (ORCHESTRATOR_RETENTION_S).
+    """
+    options.check_word("--status", status, RunState)
+    with Client(options.load_settings()) as client:
+        found = client.runs(status=status, workflow=workflow, limit=limit)
+    if as_json:
+        print_json([run_summary(run) | {"error": error_document(run.error)} for run in found])
+    elif found:
+        columns = ("run", "workflow", "status", "submitted", "took", "error")
+        console().print(table(columns, [_run_row(run) for run in found], flexible="error"))
+    else:
+        say("no run" if status or workflow else "no run yet; `orchestrator run FILE` submits one")
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  orchestrator show 06bz3k
+  orchestrator show 06bz3k --json | jq .outputs
+
+\b
+The exit code is 0 whatever became of the run. The traceback of an error is in
+--json and in the worker's log.
+"""
+)
+def show(run_id: options.RunId, as_json: options.AsJson = False) -> None:
+    """Show one run: its steps, its error, its outputs."""
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        if as_json:
+            print_json(handle.document())
+            return
+        record, steps = handle.record(), handle.steps()
+    _print_header(record)
+    columns = ("step", "agent", "status", "try", "started", "time", "note")
+    console().print(table(columns, [_step_row(step) for step in steps], flexible="note"))
+    for name, value in (record.outputs or {}).items():
+        print(f"output {name}: {visible(value) if isinstance(value, str) else one_line(value, limit=10_000)}")
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  orchestrator events 06bz3k
+  orchestrator events 06bz3k --follow --json
+"""
+)
+def events(
+    run_id: options.RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print what happened in a run, in order.
+
+    With --json, one object a line: id, at, name, step, attempt, data.
+    """
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        with guard(client.url):
+            sentences = Sentences(client.store.read_plan(handle.id))
+        for event in handle.events(follow=follow):
+            if as_json:
+                print_json_line(_event_document(event))
+            else:
+                for sentence in sentences.tell(event):
+                    print(f"{clock(event.at)} {sentence}", flush=follow)
+
+
+@commands.command(
+    epilog="""\b
+Example:
+  orchestrator cancel 06bz3k
+"""
+)
+def cancel(run_id: options.RunId, as_json: options.AsJson = False) -> None:
+    """Stop a run: nothing more of it starts.
+
+    Steps that run at this moment are told to stop. A run that is over stays as it is, which is no error.
+    """
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        stopped = handle.cancel()
+        if as_json:
+            print_json(handle.document())
+        else:
+            state = handle.status()
+            say(f"run {handle.id} {state}" if stopped else f"run {handle.id} was {state} already")
+
+
+def find_run(client: Client, text: str) -> RunHandle:
+    """The run of this id, or the only one whose id begins so.
+
+    Raises:
+        RunNotFound: none, or more than one.
+    """
+    handle = client.run(text)
+    try:
+        handle.record()
+        return handle
+    except RunNotFound:
+        with guard(client.url):
+            found = client.store.find_runs(text) if len(text) >= SHORTEST_PREFIX else []
+        if len(found) == 1:
+            return client.run(found[0])
+        why = f": {' and '.join(found)} both begin so" if found else "; `orchestrator runs` lists them"
+        raise RunNotFound(f"no run {text!r}{why}", run_id=text) from None
+
+
+def _print_header(record: RunRecord) -> None:
+    version = f" {record.version}" if record.version else ""
+    title = Text.assemble((f"{record.workflow}{version}  ", "bold"), look(record.state), f"  run {record.id}")
+    console().print(title)
+    took = f", took {duration(record.finished_at - record.created_at)}" if record.finished_at else ""
+    print(f"submitted {day_and_clock(record.created_at)}, {record.priority} priority{took}")
+    for line in summary(record)[1:]:
+        console().print(Text(f"error {line}", style="red"), soft_wrap=True)
+    print()
+
+
+def _run_row(run: RunRecord) -> tuple[str | Text, ...]:
+    took = duration(run.finished_at - run.created_at) if run.finished_at else ""
+    why = f"{run.error.type}: {run.error.message}" if run.error else ""
+    return run.id, run.workflow, look(run.state), day_and_clock(run.created_at), took, why
+
+
+def _step_row(step: StepRecord) -> tuple[str | Text, ...]:
+    started = clock(step.started_at) if step.started_at else ""
+    spent = duration(step.finished_at - step.started_at) if step.started_at and step.finished_at else ""
+    return step.id, step.agent or "", look(step.state), str(step.attempts or ""), started, spent, _note(step)
+
+
+def _note(step: StepRecord) -> str:
+    """Why a step failed or was skipped, how far it is, how many of its items are done."""
+    if step.error and step.state is not StepState.SUCCEEDED:
+        return f"{step.error.type}: {step.error.message}"
+    parts = [f"{step.items_done or 0}/{step.items}"] if step.items is not None else []
+    if step.state is StepState.RUNNING and step.progress is not None:
+        parts.append(f"{step.progress:.0%}")
+    return " ".join([*parts, step.reason or step.note or ""]).strip()
+
+
+def _event_document(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "at": rfc3339(event.at),
+        "name": event.name,
+        "step": event.step,
+        "attempt": event.attempt,
+        "data": event.data,
+    }

@@ -1,0 +1,97 @@
+"""Messages between delivery and acknowledgement: how a popped one is read, acknowledged, put back or put aside.
+
+A message that cannot be read must neither be lost nor come back for ever nor end the worker that meets it. Its raw
+bytes go to the list `quarantine`, in the transaction that takes it out of `unacked`.
+"""
+
+# kombu says that it is typed, but its Redis transport is not.
+# mypy: disable-error-code="no-untyped-call, attr-defined"
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from time import time
+from typing import Any
+from uuid import uuid4
+
+from kombu.transport import redis as stock
+from kombu.transport import virtual
+from kombu.transport.redis import bytes_to_str, loads
+
+logger = logging.getLogger(__name__)
+
+QUARANTINE_KEY = "quarantine"  # list of JSON {queue, reason, at in ms, raw in base64}, the newest first
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
+class QoS(stock.QoS):
+    """Acknowledgements with one command, and no second write of a message that the pop has noted already."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        self.channel.forget(delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if requeue:
+            self.restore_by_tag(delivery_tag, leftmost=True)
+        else:
+            self.channel.forget(delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """As in kombu, but a note that cannot be read goes to quarantine; there, it would end whoever restores it."""
+
+        def restore(pipe: Any) -> None:
+            noted = pipe.hget(self.unacked_key, tag)
+            pipe.multi()
+            self._remove_from_indices(tag, pipe)
+            if noted:
+                put_back(self.channel, noted, pipe, leftmost)
+
+        with self.channel.conn_or_acquire(client) as client:
+            client.transaction(restore, self.unacked_key)
+
+
+def read_popped(channel: Any, raw: bytes, queue: str, tag: str) -> dict[str, Any] | None:
+    """Decode a popped message and give it the tag of this delivery; None if it is in quarantine now."""
+    try:
+        message: dict[str, Any] = loads(bytes_to_str(raw))
+        message["properties"]["delivery_tag"] = tag
+        _check(channel, message)
+    except UNREADABLE as error:
+        with channel.conn_or_acquire() as client, client.pipeline() as pipe:
+            _quarantine(raw, queue, error, pipe)
+            channel.qos._remove_from_indices(tag, pipe).execute()
+        return None
+    return message
+
+
+def put_back(channel: Any, noted: bytes, pipe: Any, leftmost: bool) -> None:
+    """Queue, in a transaction, what `unacked` holds of a message."""
+    try:
+        message, exchange, routing_key = loads(bytes_to_str(noted))
+        message["properties"].setdefault("delivery_tag", str(uuid4()))
+        _check(channel, message)
+    except UNREADABLE as error:
+        _quarantine(noted, "unacked", error, pipe)
+    else:
+        channel._do_restore_message(message, exchange, routing_key, pipe, leftmost)
+
+
+def _check(channel: Any, message: dict[str, Any]) -> None:
+    """Raise one of UNREADABLE for a message that is not of kombu's form; later that would end the worker."""
+    for part in (message["headers"], message["properties"]["delivery_info"]):
+        part.keys()
+    channel.Message(message, channel=channel)
+
+
+def _quarantine(raw: bytes, queue: str, error: BaseException, pipe: Any) -> None:
+    reason = f"{type(error).__name__}: {error}"[:200]
+    logger.error("a message of queue %s cannot be read and is in quarantine: %s", queue, reason)
+    entry = {"queue": queue, "reason": reason, "at": round(time() * 1000), "raw": base64.b64encode(raw).decode()}
+    pipe.lpush(QUARANTINE_KEY, json.dumps(entry))

@@ -1,0 +1,5 @@
+"""What `celery -A workers ...` finds: the Celery app, for those who start workers and Flower as in any Celery project."""
+
+from orchestrator.runtime.app import make_app
+
+app = make_app()
