@@ -34,7 +34,7 @@ def marks(_pid: int) -> redis.Redis:
     return connect(URL, deadline_s=30)
 
 
-@app.task(name="mark")
+@app.task(name="mark")  # type: ignore[untyped-decorator]
 def mark(name: str, seconds: float = 0) -> None:
     """Append the name to the list `done`, after some time."""
     if seconds:

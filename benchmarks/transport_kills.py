@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def run(transport: str, kills: int, seed: int = 1) -> dict[str, Any]:
             worker = start_worker(server.url, transport, "-Q", QUEUE, "-c", "2")
             try:
                 wanted = client.llen("done") + 20
-                until(lambda wanted=wanted: client.llen("done") >= wanted, "the worker is busy")
+                until(partial(has_done, client, wanted), "the worker is busy")
                 time.sleep(chance.uniform(0, 0.1))
             finally:
                 worker.send_signal(signal.SIGKILL)
@@ -95,6 +96,10 @@ def count(client: redis.Redis, published: int) -> dict[str, Any]:
     lost = {str(number) for number in range(published)} - done - queued - unacked
     figures = {"published": published, "done": len(done), "queued": len(queued), "unacked": len(unacked - done)}
     return {**figures, "lost": len(lost), "lost_names": sorted(lost, key=int)}
+
+
+def has_done(client: redis.Redis, wanted: int) -> bool:
+    return client.llen("done") >= wanted
 
 
 def until(predicate: Callable[[], bool], what: str, timeout_s: float = 60) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -88,7 +89,7 @@ class Settings(BaseSettings):
 
 def mask_password(url: str) -> str:
     """The URL with its password replaced, fit for a log or an error."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url))
 
 
 def _celeryconfig(path: Path) -> dict[str, Any]:
@@ -98,5 +99,8 @@ def _celeryconfig(path: Path) -> dict[str, Any]:
         found = runpy.run_path(str(path))
     except Exception as error:
         raise SettingsInvalid(f"{path}: {type(error).__name__}: {error}") from error
-    return {name: value for name, value in found.items() if name.islower() and not name.startswith("_") and not callable(value)
-            and type(value).__name__ != "module"}
+    return {
+        name: value
+        for name, value in found.items()
+        if name.islower() and not name.startswith("_") and not callable(value) and not isinstance(value, ModuleType)
+    }

@@ -12,13 +12,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from orchestrator import __version__
 from orchestrator.errors import (
     AgentsNotLoadable,
     LimitExceeded,
@@ -91,7 +92,7 @@ def _orchestrator(
     Start here: orchestrator run workflows/hello.yaml
     """
     if version:
-        print(f"orchestrator {metadata.version('agent-orchestrator')}")
+        print(f"orchestrator {__version__}")
     elif ctx.invoked_subcommand is None:
         print(ctx.get_help())
 

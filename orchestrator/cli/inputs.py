@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, WorkflowInvalid
-from orchestrator.workflow.inputs import parse_input
+from orchestrator.workflow.inputs import check_inputs, parse_input
 from orchestrator.workflow.plan import Plan
 
 Json = Any
@@ -18,36 +18,47 @@ def read_inputs(plan: Plan, given: list[str], file: str | None) -> dict[str, Jso
     """The values of `--inputs`, and those of `-i` over them, each read as its declared type.
 
     Raises:
-        WorkflowInvalid: every value that cannot be read, missing ones included.
+        WorkflowInvalid: every input that cannot be read, is unknown, missing or does not fit.
     """
-    problems: list[Problem] = []
-    values = _read_file(file, problems) if file else {}
+    values, problems = _read_file(file) if file else ({}, [])
+    complete = not problems
     for pair in given:
         name, equals, text = pair.partition("=")
         if not equals:
             problems.append(Problem("-i", 0, pair, "write NAME=VALUE"))
             continue
         try:
-            values[name] = parse_input(plan, name, text)
-        except WorkflowInvalid as error:
-            problems.extend(error.problems)
+            values[name] = parse_input(plan.inputs_schema, name, text)
+        except ValueError as error:
+            problems.append(Problem("inputs", 0, name, str(error)))
+    if complete:
+        known = {problem.path for problem in problems}
+        try:
+            check_inputs(plan, values)
+        except WorkflowInvalid as invalid:
+            problems += [problem for problem in invalid.problems if problem.path not in known]
     if problems:
         raise WorkflowInvalid(problems)
     return values
 
 
-def _read_file(name: str, problems: list[Problem]) -> dict[str, Json]:
+def _read_file(name: str) -> tuple[dict[str, Json], list[Problem]]:
+    """The object in a JSON file, `-` being standard input, and what is wrong with it."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_refuse_constant)
     except OSError as error:
-        problems.append(Problem(name, 0, "", error.strerror or "cannot be read"))
+        return {}, [Problem(name, 0, "", error.strerror or "cannot be read")]
     except UnicodeDecodeError:
-        problems.append(Problem(name, 0, "", "is not UTF-8 text"))
+        return {}, [Problem(name, 0, "", "is not UTF-8 text")]
     except json.JSONDecodeError as error:
-        problems.append(Problem(name, error.lineno, "", f"is no JSON: {error.msg}"))
-    else:
-        if isinstance(values, dict):
-            return values
-        problems.append(Problem(name, 1, "", 'must hold one JSON object, such as {"name": "Ada"}'))
-    return {}
+        return {}, [Problem(name, error.lineno, "", f"is no JSON: {error.msg}")]
+    except (ValueError, RecursionError) as error:
+        return {}, [Problem(name, 0, "", f"is no JSON: {error}")]
+    if not isinstance(values, dict):
+        return {}, [Problem(name, 1, "", 'must hold one JSON object, such as {"name": "Ada"}')]
+    return values, []
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON value")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from types import TracebackType
 from typing import Protocol
@@ -35,10 +37,33 @@ class View(Protocol):
 
 def view_for(plan: Plan, run_id: str) -> View:
     """The table where standard error is a terminal that can draw one, lines otherwise."""
+    return TableView(plan, run_id, console(stderr=True)) if draws_table() else LineView(plan)
+
+
+def draws_table() -> bool:
+    """Whether standard error is a terminal that can draw again over what it has drawn."""
     screen = console(stderr=True)
-    if screen.is_terminal and not screen.is_dumb_terminal:
-        return TableView(plan, run_id, screen)
-    return LineView(plan)
+    return screen.is_terminal and not screen.is_dumb_terminal
+
+
+class LogRelay:
+    """Lets the workers' log pass above the table, which their writing to the terminal would tear.
+
+    Made before the workers are forked; they write to `writer`.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+
+    def start(self) -> None:
+        """In the parent, after the fork."""
+        os.close(self.writer)
+        threading.Thread(target=self._pass_on, name="log", daemon=True).start()
+
+    def _pass_on(self) -> None:
+        with os.fdopen(self._reader, errors="replace") as lines:
+            for line in lines:
+                console(stderr=True).print(Text(visible(line.rstrip("\n"))), soft_wrap=True)
 
 
 class LineView:
@@ -119,15 +144,15 @@ def summary(record: RunRecord) -> list[str]:
     lines = [f"{record.workflow} {record.state.value}" + (f" in {took}" if took else "") + f" (run {record.id})"]
     if record.error:
         where = f"step {record.error.step}: " if record.error.step else ""
-        lines.append(visible(f"{where}{record.error.type}: {record.error.message}"))
+        lines.append(one_line(f"{where}{record.error.type}: {record.error.message}", limit=2000))
     return lines
 
 
 def _grid(rows: list[Row], now: int, width: int) -> Table:
     """Columns with fixed shares of the width, so that the table does not jump when a note changes."""
     grid = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    names = min(max((len(row.step.id) for row in rows), default=4), max(10, width * 3 // 10))
-    agents = min(max((len(row.name) for row in rows), default=5), max(10, width // 4))
+    names = min(max((len(row.step.id) for row in rows), default=4), max(10, width // 4))
+    agents = min(max((len(row.name) for row in rows), default=5), max(10, width // 6))
     for title, columns in (("step", names), ("agent", agents), ("status", 11), ("try", 3), ("time", 7)):
         grid.add_column(title, width=columns, no_wrap=True, overflow="ellipsis")
     grid.add_column("", no_wrap=True, overflow="ellipsis", width=max(4, width - names - agents - 11 - 3 - 7 - 6))

@@ -76,16 +76,21 @@ def one_line(value: Any, limit: int = 200) -> str:
 def look(state: str, *, stderr: bool = False) -> Text:
     """A state with its symbol, in its colour."""
     symbol, ascii_symbol, style = LOOKS[state]
-    stream = sys.stderr if stderr else sys.stdout
-    unicode = (stream.encoding or "").lower().startswith("utf")
-    return Text(f"{symbol if unicode else ascii_symbol} {state}", style=style)
+    return Text(f"{symbol if _unicode(stderr) else ascii_symbol} {state}", style=style)
+
+
+@cache
+def _unicode(stderr: bool) -> bool:
+    # The original streams: a live table puts something without an encoding in their place.
+    stream = sys.__stderr__ if stderr else sys.__stdout__
+    return stream is not None and stream.encoding.lower().startswith("utf")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, flexible: str | None = None) -> Table:
     """A table whose `flexible` column gives way when the terminal is narrow; cells that do not fit are cut."""
     made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, no_wrap=True, overflow="ellipsis", ratio=None, min_width=4 if column == flexible else None)
+        made.add_column(column, no_wrap=True, overflow="ellipsis", min_width=None if column == flexible else len(column))
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row))
     return made

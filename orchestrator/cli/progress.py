@@ -64,6 +64,8 @@ class Progress:
         """Bring the rows up to date."""
         if self.started_at is None:
             self.started_at = event.at
+        if event.name in (events.RUN_FAILED, events.RUN_CANCELLED):
+            self._cancel_the_rest()
         row = self.rows.get((event.step or "").partition("[")[0])
         if row is None or event.step is None:
             return
@@ -78,6 +80,12 @@ class Progress:
     def done(self) -> int:
         """Steps that will not change any more."""
         return sum(row.state.terminal for row in self.rows.values())
+
+    def _cancel_the_rest(self) -> None:
+        """Steps that were never reached have no event of their own."""
+        for row in self.rows.values():
+            if not row.state.terminal:
+                row.state = StepState.CANCELLED
 
     def _take_step(self, row: Row, event: Event) -> None:
         row.state = STATES[event.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from orchestrator.cli import options
 from orchestrator.cli.compiling import compile_file
 from orchestrator.cli.following import Follower
 from orchestrator.cli.inputs import read_inputs
-from orchestrator.cli.live import summary
+from orchestrator.cli.live import LogRelay, draws_table, summary
 from orchestrator.cli.output import one_line, print_json, say, visible
 from orchestrator.cli.workers import agent_process
 from orchestrator.client import Client, RunHandle
@@ -22,7 +23,7 @@ from orchestrator.runtime.launcher import Launcher
 from orchestrator.states import RunState
 from orchestrator.store.directory import PRIORITIES
 
-GRACE_S = 5.0  # for the attempts of other branches that still run when the run is over
+GRACE_S = 2.0  # for attempts that still run when the command ends; one that is cut off runs again elsewhere
 FAILED = 1
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -34,6 +35,9 @@ Examples:
   orchestrator run workflows/hello.yaml -i name=Ada
   orchestrator run report.yaml --inputs inputs.json --agents my_agents.py --json
   orchestrator run nightly.yaml --detach --idempotency-key 2026-05-01
+
+\b
+With --log-level info the tracebacks of failing handlers are shown too.
 
 \b
 Ctrl-C does not cancel the run. It stops following and stops the workers
@@ -69,6 +73,9 @@ def run(
     Workers are started for those of its agents that nobody serves, and stopped at the end.
     """
     options.log_to_stderr(log_level)
+    if log_level == "warning":
+        # This command tells itself what becomes of each attempt; the traceback is in `show --json`.
+        logging.getLogger("orchestrator.agents.executor").setLevel(logging.ERROR)
     options.check_word("--priority", priority, PRIORITIES)
     options.treat_sigterm_as_ctrl_c()
     settings = options.load_settings(agents)
@@ -86,7 +93,10 @@ def run(
         return
     process = agent_process(settings, registry, log_level=log_level)
     # The supervisor is forked before the client connects: a fork must not inherit a connection.
-    with Launcher(process, grace_s=GRACE_S) as workers, Client(settings) as client:
+    relay = LogRelay() if draws_table() else None
+    with Launcher(process, grace_s=GRACE_S, log=relay and relay.writer) as workers, Client(settings) as client:
+        if relay:
+            relay.start()
         handle = submit(client)
         record = Follower(client, handle, workers, registry.names).follow(timeout)
         if as_json:

@@ -21,7 +21,7 @@ from orchestrator.runtime.worker import Pool, serve
 from orchestrator.settings import Settings, mask_password
 
 UP_GRACE_S = 10.0  # for running attempts after Ctrl-C; what is cut off then runs again next time
-ONLINE_S = 20.0  # until every worker has reported; then `up` says who has not
+UP_S = 20.0  # until every worker has reported and Flower answers; then `up` says who has not
 POOLS = ("prefork", "threads")
 FLOWER = "Flower server"  # with a space, so that no agent has this name
 
@@ -101,7 +101,7 @@ def up(
         try:
             with Client(settings) as client:
                 launcher.start([*registry.names, *([FLOWER] if flower else [])])
-                _wait_until_online(client, launcher, registry)
+                _wait_until_up(client, launcher, registry, flower)
                 _tell_what_runs(client, registry, flower, as_json)
                 while launcher.alive:
                     time.sleep(0.5)
@@ -164,16 +164,18 @@ def _check_names(registry: AgentRegistry, names: list[str]) -> None:
         raise UnknownAgent("\n".join(mistakes))
 
 
-def _wait_until_online(client: Client, launcher: Launcher, registry: AgentRegistry) -> None:
-    """Wait for the first heartbeat of each agent."""
-    deadline = time.monotonic() + ONLINE_S
+def _wait_until_up(client: Client, launcher: Launcher, registry: AgentRegistry, flower: FlowerServer | None) -> None:
+    """Wait for the first heartbeat of each agent, and for Flower."""
+    deadline = time.monotonic() + UP_S
     while launcher.alive:
         online = {agent["name"] for agent in client.agents() if agent["presence"] == "online"}
         late = [name for name in registry.names if name not in online]
+        if flower and not flower.answers():
+            late.append(FLOWER)
         if not late:
             return
         if time.monotonic() > deadline:
-            say(f"not online after {ONLINE_S:.0f} s: {', '.join(late)}")
+            say(f"not up after {UP_S:.0f} s: {', '.join(late)}")
             return
         time.sleep(0.1)
 

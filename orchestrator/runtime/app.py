@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import Celery
 
+from orchestrator.runtime.broker_url import broker_settings
 from orchestrator.runtime.celery_defaults import DEFAULTS, REQUIRED, TRANSPORT_OPTIONS
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.lifecycle import Lifecycle
@@ -37,16 +38,17 @@ def make_app(settings: Settings | None = None) -> App:
 def configuration(settings: Settings, store_url: str) -> dict[str, Any]:
     """The Celery settings for a server: defaults, then the user's, then what cannot be changed."""
     user = {name: value for name, value in settings.celery.items() if name != "broker_url"}
-    options = {**TRANSPORT_OPTIONS, **user.pop("broker_transport_options", {})}
+    broker = broker_settings(settings.broker_url or store_url)
+    options = {
+        **TRANSPORT_OPTIONS,
+        **user.pop("broker_transport_options", {}),
+        **broker.pop("broker_transport_options", {}),
+    }
     return {
         **DEFAULTS,
         **user,
         **REQUIRED,
+        **broker,
         "broker_transport_options": options,
-        "broker_url": settings.broker_url or _kombu_url(store_url),
         "imports": ("orchestrator.runtime.tasks", *user.get("imports", ())),
     }
-
-
-def _kombu_url(url: str) -> str:
-    return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url

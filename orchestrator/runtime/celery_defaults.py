@@ -20,18 +20,17 @@ DEFAULTS: dict[str, Any] = {
     "task_publish_retry_policy": {"max_retries": 20, "interval_start": 0, "interval_step": 0.2, "interval_max": 2},
     # Events feed Flower: one PUBLISH per event.
     "worker_send_task_events": True,
-    "task_send_sent_event": True,
+    # The publisher's own event would say what `task-received` says a moment later, for 600 bytes a step.
+    "task_send_sent_event": False,
     # Seconds that a running attempt gets after SIGQUIT before it goes back to the queue.
     "worker_soft_shutdown_timeout": 10,
     # The application of the user decides how logs look.
     "worker_hijack_root_logger": False,
-    # Characters of the returned value in events: it is a flag of ours, never a payload.
+    # What agents print goes where they print it.
     "worker_redirect_stdouts": False,
 }
 
 REQUIRED: dict[str, Any] = {
-    # Pop and register in one script, close safely: kombu's own transport loses messages on kill -9.
-    "broker_transport": "orchestrator.runtime.transport:Transport",
     # Acknowledge after the step, give it back when the child died, reserve no more than what runs.
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,

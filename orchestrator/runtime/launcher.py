@@ -21,13 +21,21 @@ class Launcher:
     Args:
         start: what a child does, given its name; see `Supervisor`.
         grace_s: seconds the children get to finish what they run when the command ends.
+        log: a descriptor for what they write; default: standard error.
     """
 
-    def __init__(self, start: Callable[[str], int], *, grace_s: float) -> None:
+    def __init__(self, start: Callable[[str], int], *, grace_s: float, log: int | None = None) -> None:
         self.started: list[str] = []
         self._grace_s = grace_s
         orders, self._orders = os.pipe()
-        self._pid = fork(lambda: Supervisor(start, orders=orders).run(), in_child=lambda: os.close(self._orders))
+
+
+        def in_child() -> None:
+            os.close(self._orders)
+            if log is not None:
+                os.dup2(log, 2)
+
+        self._pid = fork(lambda: Supervisor(start, orders=orders).run(), in_child=in_child)
         os.close(orders)
 
     def start(self, names: Iterable[str]) -> None:

@@ -1,28 +1,44 @@
-"""The start-up options of a Celery worker that serves one agent, in the process that calls it.
+"""A Celery worker that serves one agent, in the process that calls it.
 
-`celery -A workers worker -Q agent.NAME` does the same from outside; here it costs no second import.
+`celery -A workers worker -Q agent.NAME` does the same from outside; here it costs no second import, and an idle
+worker stops at once.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from typing import Literal
 
 # Imported here, before the fork, because every worker would import them after it.
-import celery.apps.worker  # noqa: F401
-import celery.concurrency.prefork  # noqa: F401
-import celery.concurrency.thread  # noqa: F401
+import celery.apps.worker
+import celery.concurrency.thread
 import celery.worker.consumer  # noqa: F401
 from celery import Celery
+from celery.concurrency.prefork import TaskPool
 from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import default_nodename, host_format
+from celery.worker import state
 
 from orchestrator.runtime import tasks, transport  # noqa: F401
+from orchestrator.runtime.processes import kill
 from orchestrator.runtime.routing import queue_of
 
 Pool = Literal["prefork", "threads"]
+
+
+class _Prefork(TaskPool):  # type: ignore[misc]
+    """Celery's pool, which needs two seconds to let idle processes go: each sleeps for one before it ends."""
+
+    def on_stop(self) -> None:
+        if state.reserved_requests:
+            super().on_stop()
+            return
+        self._pool.close()
+        for process in self._pool._pool:
+            kill(process.pid, signal.SIGKILL)
 
 
 def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: str) -> int:
@@ -30,19 +46,21 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
 
     Args:
         concurrency: attempts at the same time; >= 1.
-        pool: `prefork` for work, `threads` for waiting; see docs/agents.md.
+        pool: `prefork` for work, `threads` for waiting.
     Returns:
         The exit code: 0 after a stop that was asked for.
     """
     if log_level not in ("debug", "info"):
         # Celery announces a stop on the original standard output, past any log level.
-        sys.__stdout__ = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+        sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115
     # It warns of root because of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
+    # The supervisor has given running attempts their time before it sends SIGQUIT.
+    app.conf.worker_soft_shutdown_timeout = 0
     worker = app.Worker(
         hostname=host_format(default_nodename(f"{agent}.{os.getpid()}@%h")),
         queues=[queue_of(agent)],
-        pool=pool,
+        pool=_Prefork if pool == "prefork" else pool,
         concurrency=concurrency,
         prefetch_multiplier=1,
         optimization="fair",

@@ -69,6 +69,7 @@ def member_text(member: str) -> str:
 class Macro:
     """A comprehension: its variable is known between the tokens `start` and `end`."""
 
+    name: str
     variable: str
     start: int
     end: int
@@ -117,11 +118,20 @@ class CelSource:
         return sum(token.kind == "op" and token.text not in "()[]{}," for token in self.tokens)
 
     @cached_property
+    def leading_dot(self) -> bool:
+        """Whether a dot stands where no value is before it; CEL would read a name of the outermost scope."""
+        return any(
+            token.text == "." and token.kind == "op"
+            and (at == 0 or (self.tokens[at - 1].kind == "op" and self.tokens[at - 1].text not in ")]}"))
+            for at, token in enumerate(self.tokens)
+        )
+
+    @cached_property
     def macros(self) -> tuple[Macro, ...]:
         found = []
         for at, token in enumerate(self.tokens):
             if token.text in MACROS and self._is(at - 1, ".") and self._is(at + 1, "(") and self._is(at + 3, ","):
-                found.append(Macro(self.tokens[at + 2].text, at + 1, self.closing[at + 1]))
+                found.append(Macro(token.text, self.tokens[at + 2].text, at + 1, self.closing[at + 1]))
         return tuple(found)
 
     @cached_property
@@ -129,6 +139,13 @@ class CelSource:
         """How many comprehensions run inside one another, at most."""
         return max((sum(outer.start <= macro.start < outer.end for outer in self.macros) for macro in self.macros),
                    default=0)
+
+    @cached_property
+    def scanning(self) -> bool:
+        """Whether its comprehensions only look at each item once: none collects, nests, or reads a path inside."""
+        collecting = any(macro.name in ("map", "filter") for macro in self.macros)
+        reading = any(macro.start < place[0] < macro.end for _, place in self._paths() for macro in self.macros)
+        return not collecting and not reading and self.macro_depth <= 1
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:

@@ -236,9 +236,11 @@ end
 
 local function advance() return {1, redis.call('HGET', RUN, 'priority'), ready, decide} end
 
--- Is this answer for the attempt that counts? Attempt 0 is a decision: of a pending step, or of an open foreach.
+-- Is this answer for the attempt that counts? Attempt 0 is a decision: of a pending step, or of a foreach whose items
+-- are done.
 local function current(rec, attempt)
   if not rec then return false end
-  if attempt == 0 then return (rec.state == 'pending' and not rec.queue) or (rec.state == 'running' and rec.n ~= nil) end
+  if attempt == 0 and rec.state == 'pending' then return not rec.queue end
+  if attempt == 0 then return rec.state == 'running' and rec.n ~= nil and rec.done == rec.cursor end
   return rec.state == 'running' and rec.attempt == attempt
 end

@@ -4,7 +4,7 @@
 -- Cost: O(1); O(successors) when it fails.
 local id, attempt = ARGV[2], tonumber(ARGV[3])
 local rec = record(id)
-if not current(rec, attempt) then
+if attempt == 0 or not current(rec, attempt) then
   drop_timer('lease', RUN_ID, id, ARGV[3])
   return {0}
 end

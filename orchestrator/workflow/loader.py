@@ -1,0 +1,188 @@
+"""From a file or a text to a `Workflow`, with the line of every value. All mistakes are reported together.
+
+YAML 1.2, core schema, JSON values only. The text is read as a stream of events and built here, because the builders
+of YAML libraries lose lines, guess dates, and accept duplicate keys, tags and endless aliases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.errors import Problem, WorkflowInvalid
+from orchestrator.settings import Settings
+from orchestrator.workflow.nearby import did_you_mean, listed
+from orchestrator.workflow.spec import LATER, Input, Step, Workflow
+from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml
+
+Json = Any
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class LoadedWorkflow:
+    """A file, read. `file` is its name for messages.
+
+    `problems` are places that do not fit the schema; `spec` is the rest without them, so that the compiler can find
+    the other mistakes too. It reports all together.
+    """
+
+    spec: Workflow
+    file: str
+    lines: Lines
+    problems: tuple[Problem, ...] = ()
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """A mistake at a place inside the document."""
+        return Problem(self.file, self.lines.line(place), ".".join(map(str, place)), message)
+
+
+def load_workflow(source: str | Path, *, text: str | None = None, limits: Settings | None = None) -> LoadedWorkflow:
+    """Read and check a workflow file.
+
+    Args:
+        source: the file; with `text`, only its name for messages.
+    Raises:
+        WorkflowInvalid: the file cannot be read, is no YAML, or is too far from a workflow to go on.
+    """
+    file = str(source)
+    limits = limits or Settings()
+    if text is None:
+        text = _read(Path(source), limits.max_definition_bytes)
+    elif len(text) > limits.max_definition_bytes:
+        raise _invalid(file, 0, f"is larger than {limits.max_definition_bytes:,} bytes")
+    try:
+        value, lines = read_yaml(text)
+    except YamlMistake as mistake:
+        raise _invalid(file, mistake.line, mistake.message) from None
+    if not isinstance(value, dict):
+        raise _invalid(file, 1, "a workflow file is a mapping that starts with `name:` and has `steps:`")
+    return _fit(value, file, lines)
+
+
+def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
+    """The document as a Workflow; places that do not fit are noted and left out, as long as a workflow remains."""
+    problems: list[Problem] = []
+    while True:
+        try:
+            return LoadedWorkflow(Workflow.model_validate(value), file, lines, tuple(problems))
+        except ValidationError as error:
+            empty = LoadedWorkflow(Workflow.model_construct(), file, lines)
+            mistakes = error.errors(include_url=False)
+            places = [tuple(part for part in found["loc"] if not _is_branch_of_union(part)) for found in mistakes]
+            new = [empty.problem(place, _message(found, place)) for found, place in zip(mistakes, places, strict=True)]
+            problems += [problem for problem in new if problem not in problems]
+            rest = _without(value, {place for place, found in zip(places, mistakes, strict=True)})
+            if ("name",) in places:
+                rest["name"] = "unnamed"  # the one other thing without which nothing else could be checked
+            if rest == value or "steps" not in rest:
+                raise WorkflowInvalid(sorted(problems, key=lambda problem: problem.line)) from None
+            value = rest
+
+
+def _without(value: Json, places: set[Place], here: Place = ()) -> Json:
+    """A copy of the document without these mapping keys; items of lists stay, so that places keep their meaning."""
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if (*here, key) not in places}
+        return {key: _without(item, places, (*here, key)) for key, item in kept.items()}
+    if isinstance(value, list):
+        return [_without(item, places, (*here, at)) for at, item in enumerate(value)]
+    return value
+
+
+def _read(path: Path, most: int) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(most + 1)
+    except FileNotFoundError:
+        raise _invalid(str(path), 0, "no such file") from None
+    except OSError as error:
+        raise _invalid(str(path), 0, f"cannot be read: {error.strerror}") from None
+    if len(data) > most:
+        raise _invalid(str(path), 0, f"is larger than {most:,} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _invalid(str(path), line, "is not UTF-8 text") from None
+
+
+def _invalid(file: str, line: int, message: str) -> WorkflowInvalid:
+    return WorkflowInvalid([Problem(file, line, "", message)])
+
+
+def _is_branch_of_union(part: str | int) -> bool:
+    # pydantic adds the name of the tried alternative to the place: `str`, `bool`, `list[any]`, `int`
+    return isinstance(part, str) and (part in ("str", "bool", "int", "float") or part.startswith("list["))
+
+
+def _message(found: Any, place: Place) -> str:
+    kind, given = found["type"], found.get("input")
+    if kind == "extra_forbidden":
+        return _unknown_key(place)
+    if kind == "missing":
+        return f"{place[-1]!r} is missing"
+    if kind == "literal_error":
+        words = [word.strip("'\" ") for word in found["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        return f"{_short(given)} is not one of {', '.join(words)}{did_you_mean(str(given), words)}"
+    if kind == "string_pattern_mismatch":
+        return f"{_short(given)} is no name here: {_NAME_RULES.get(found['ctx']['pattern'], found['ctx']['pattern'])}"
+    if kind == "value_error":
+        return str(found["ctx"]["error"])
+    wanted = {"string_type": "text", "list_type": "a list", "dict_type": "a mapping", "bool_type": "true or false",
+              "int_type": "an integer", "model_type": "a mapping", "model_attributes_type": "a mapping"}
+    if kind in wanted:
+        hint = "; put it in quotes" if kind == "string_type" and isinstance(given, (bool, int, float)) else ""
+        return f"must be {wanted[kind]}, and is {_short(given)}{hint}"
+    if kind in ("too_short", "list_too_short"):
+        return "must not be empty"
+    return f"{found['msg'][:1].lower()}{found['msg'][1:]}, and is {_short(given)}"
+
+
+_NAME_RULES = {
+    "^[a-z0-9-]{1,100}$": "use a-z, 0-9 and '-', 100 at most",
+    "^[A-Za-z_][A-Za-z0-9_-]{0,63}$": "use letters, digits, '_' and '-', not first a digit, 64 at most",
+    "^[A-Za-z_][A-Za-z0-9_]{0,63}$": "use letters, digits and '_', not first a digit, 64 at most",
+}
+
+
+def _unknown_key(place: Place) -> str:
+    model = _model_at(place[:-1])
+    key = str(place[-1])
+    if key in LATER.get(model.__name__, ()):
+        return f"{key!r} is not supported yet by this version"
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    near = did_you_mean(key, known)
+    return f"unknown key {key!r}{near or f'; known are {listed(known)}'}"
+
+
+def _model_at(place: Place) -> type[BaseModel]:
+    model: type[BaseModel] = Workflow
+    for part in place:
+        if isinstance(part, int):
+            continue
+        if part == "inputs" and model is Workflow:
+            model = Input
+        elif part in ("steps", "parallel"):
+            model = Step
+        else:
+            field = next((field for name, field in model.model_fields.items() if (field.alias or name) == part), None)
+            nested = [field.annotation, *get_args(field.annotation)] if field else []
+            model = next((kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return model
+
+
+def _short(value: Json) -> str:
+    text = repr(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else _kind(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kind(value: Json) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "a list" if isinstance(value, list) else "a mapping"

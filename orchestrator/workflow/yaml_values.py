@@ -1,0 +1,188 @@
+"""YAML 1.2 text to JSON values and the line of each of them. Refuses whatever JSON cannot say."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+Json = Any
+Place = tuple[str | int, ...]
+
+_MAX_DEPTH = 200
+_MAX_VALUES = 1_000_000  # with every alias counted as often as it is used
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_CONSTANTS: dict[str, Json] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+class YamlMistake(Exception):
+    """What is wrong with the text, and in which line (from 1)."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+
+
+@dataclass
+class Lines:
+    """The line of each key and item, by its place in the document."""
+
+    known: dict[Place, int] = field(default_factory=dict)
+
+    def line(self, place: Place) -> int:
+        """The line of a place, or of what is around it."""
+        while place and place not in self.known:
+            place = place[:-1]
+        return self.known.get(place, 1)
+
+
+def read_yaml(text: str) -> tuple[Json, Lines]:
+    """The one document of a text, and its lines.
+
+    Raises:
+        YamlMistake: the first thing that is no YAML 1.2, or no JSON value.
+    """
+    if surrogate := _SURROGATE.search(text):
+        raise YamlMistake(text.count("\n", 0, surrogate.start()) + 1, "half of a surrogate pair is no text")
+    builder = _Builder()
+    try:
+        return builder.build(YAML(typ="safe", pure=True).parse(text)), builder.lines
+    except YAMLStreamError as error:
+        raise YamlMistake(1, f"is no YAML: {str(error).splitlines()[0]}") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(part for part in (error.problem, error.context) if part)
+        raise YamlMistake(mark.line + 1 if mark else 1, f"is no YAML: {_sentence(what)}") from None
+    except YAMLError as error:
+        raise YamlMistake(1, f"is no YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise YamlMistake(1, "is nested too deeply") from None
+
+
+def _sentence(what: str) -> str:
+    if "\\t" in what or "'\t'" in what:
+        return "a tab where spaces are needed"
+    return what.replace("\n", " ")
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.lines = Lines()
+        self.anchors: dict[str, tuple[Json, int]] = {}
+        self.values = 0
+
+    def build(self, events: Any) -> Json:
+        self.events = iter(events)
+        document: Json = None
+        count = 0
+        for event in self.events:
+            if isinstance(event, DocumentStartEvent):
+                count += 1
+                if count > 1:
+                    raise YamlMistake(event.start_mark.line + 1, "a second document; a file holds one workflow")
+                document = self.node(next(self.events), (), 0)
+            elif isinstance(event, StreamEndEvent):
+                break
+        if count == 0:
+            raise YamlMistake(1, "is empty")
+        return document
+
+    def node(self, event: Event, place: Place, depth: int) -> Json:
+        line = event.start_mark.line + 1
+        self.lines.known.setdefault(place, line)
+        self._count(line, 1)
+        if isinstance(event, AliasEvent):
+            return self._alias(event, line)
+        if event.tag is not None and str(event.tag) not in ("!",):
+            raise YamlMistake(line, f"the tag {event.tag} is not allowed: values are plain JSON")
+        if depth > _MAX_DEPTH:
+            raise YamlMistake(line, f"is nested deeper than {_MAX_DEPTH}")
+        before = self.values
+        if isinstance(event, ScalarEvent):
+            value = _scalar(event, line)
+        elif isinstance(event, SequenceStartEvent):
+            value = self._sequence(place, depth)
+        else:
+            assert isinstance(event, MappingStartEvent), event
+            value = self._mapping(place, depth)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = (value, self.values - before + 1)
+        return value
+
+    def _count(self, line: int, more: int) -> None:
+        self.values += more
+        if self.values > _MAX_VALUES:
+            raise YamlMistake(line, f"has more than {_MAX_VALUES:,} values, aliases counted as often as they are used")
+
+    def _alias(self, event: AliasEvent, line: int) -> Json:
+        if event.anchor not in self.anchors:
+            raise YamlMistake(line, f"*{event.anchor} stands for nothing yet: an alias comes after its anchor")
+        value, size = self.anchors[event.anchor]
+        self._count(line, size)
+        return value
+
+    def _sequence(self, place: Place, depth: int) -> list[Json]:
+        items: list[Json] = []
+        while not isinstance(event := next(self.events), SequenceEndEvent):
+            items.append(self.node(event, (*place, len(items)), depth + 1))
+        return items
+
+    def _mapping(self, place: Place, depth: int) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        while not isinstance(event := next(self.events), MappingEndEvent):
+            line = event.start_mark.line + 1
+            if not isinstance(event, ScalarEvent):
+                raise YamlMistake(line, "a key must be plain text")
+            key = _scalar(event, line)
+            if not isinstance(key, str):
+                raise YamlMistake(line, f"the key {event.value} is no text; put it in quotes")
+            if key in found:
+                first = self.lines.known[(*place, key)]
+                raise YamlMistake(line, f"the key {key!r} is there twice; the first one is in line {first}")
+            self.lines.known[(*place, key)] = line
+            found[key] = self.node(next(self.events), (*place, key), depth + 1)
+        return found
+
+
+def _scalar(event: ScalarEvent, line: int) -> Json:
+    text: str = event.value
+    if _SURROGATE.search(text):
+        raise YamlMistake(line, "half of a surrogate pair is no text")
+    if event.style is not None or not event.implicit[0]:
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INT.fullmatch(text):
+        value = int(text, 0 if text[:2] in ("0o", "0x") else 10) if len(text) < 25 else 2**64
+        if not -(2**63) <= value < 2**63:
+            raise YamlMistake(line, f"{text[:30]} does not fit into 64 bits; put it in quotes if it is text")
+        return value
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        if math.isfinite(number):
+            return number
+    elif not _NOT_FINITE.fullmatch(text):
+        return text
+    raise YamlMistake(line, f"{text[:30]} is no JSON number; put it in quotes if it is text")
