@@ -23,11 +23,11 @@ lint: $(VENV)/.installed-dev
 
 # A chain of steps beside the same chain in bare Celery; writes benchmarks/results/.
 bench: $(VENV)/.installed
-	@$(BIN)/python benchmarks/chain.py
+	@$(BIN)/python -m benchmarks.chain
 
 # kill -9 of workers under load, on Celery's own transport and on ours.
 kills: $(VENV)/.installed
-	@$(BIN)/python benchmarks/transport_kills.py
+	@$(BIN)/python -m benchmarks.transport_kills
 
 clean:
 	rm -rf $(VENV) .orchestrator build *.egg-info

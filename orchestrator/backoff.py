@@ -27,7 +27,7 @@ def retry_delay_ms(
             Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
         floor_ms: what the handler asked for with `RetryLater(after_s=...)`; never less than this.
     """
-    factor = {"fixed": 1, "linear": failures, "exponential": 2 ** min(failures - 1, 62)}[backoff]
+    factor: int = {"fixed": 1, "linear": failures, "exponential": 2 ** min(failures - 1, 62)}[backoff]
     wait = delay_ms * factor
     if max_delay_ms is not None:
         wait = min(wait, max_delay_ms)

@@ -16,7 +16,7 @@ from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
-from orchestrator.errors import RunFailed, WaitTimeout
+from orchestrator.errors import Problem, RunFailed, WaitTimeout, WorkflowInvalid
 from orchestrator.ids import new_id
 from orchestrator.records import Event, RunRecord, StepRecord
 from orchestrator.runtime.app import App, make_app
@@ -24,19 +24,19 @@ from orchestrator.runtime.canvas import dispatch
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store.connection import blocking, connect, guard, server_url
-from orchestrator.store.directory import Directory
+from orchestrator.store.directory import PRIORITIES, Directory
 from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.compiler import compile_workflow
 from orchestrator.workflow.inputs import check_inputs
 from orchestrator.workflow.loader import load_workflow
+from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.segments import dispatch_table
 
 Json = Any
 _BLOCK_MS = 500  # how long one read waits on the server before looking at the clock
-_BLOCK_S = _BLOCK_MS / 1000
 
 
 class Client:
@@ -91,10 +91,13 @@ class Client:
         With a key that was used before (in the last day), the handle is of the run of then.
 
         Raises:
-            WorkflowInvalid: every mistake in the file and the inputs; nothing was stored.
+            WorkflowInvalid: every mistake in the file and the inputs, or an unknown priority; nothing was stored.
             StoreUnavailable: the server did not answer.
         """
         plan = source if isinstance(source, Plan) else self.compile(source)
+        if priority is not None and priority not in PRIORITIES:
+            message = f"no priority {priority!r}{did_you_mean(priority, PRIORITIES)}"
+            raise WorkflowInvalid([Problem(plan.name, 0, "priority", message)])
         values = check_inputs(plan, dict(inputs or {}))
         texts = {name: self._encode_input(name, value) for name, value in values.items()}
         settings = self.settings
@@ -149,6 +152,11 @@ class Client:
             return self._directory.overview(capability)
 
     @property
+    def blocking(self) -> Any:
+        """A client for commands that wait on the server for something to happen."""
+        return blocking(self.url, block_s=_BLOCK_MS / 1000, deadline_s=self.settings.deadline_s)
+
+    @property
     def _directory(self) -> Directory:
         return Directory(self.store.client, self.store.keys, lease_ms=round(self.settings.lease_s * 1000))
 
@@ -194,7 +202,8 @@ class RunHandle:
             if self.record().state.terminal or not follow:
                 yield from self._client.store.read_events(self.id)
             else:
-                yield from (event for event in self._follow("0") if event is not None)
+                followed = self._client.store.follow_events(self._client.blocking, self.id, block_ms=_BLOCK_MS)
+                yield from (event for event in followed if event is not None)
 
     def result(self, timeout_s: float | None = None) -> dict[str, Json]:
         """Wait for the end of the run and return its outputs.
@@ -216,19 +225,12 @@ class RunHandle:
         """Wait for the end of the run, however it ends. Raises WaitTimeout."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with guard(self._client.url):
-            last = self._client.store.last_event_id(self.id)
-            run = self.record()
-            if not run.state.terminal:
-                for event in self._follow(last):
-                    if event is None and until is not None and time.monotonic() >= until:
-                        raise WaitTimeout(f"run {self.id} is not over after {timeout_s:g} s", run_id=self.id)
-                run = self.record()
-        return run
-
-    def _follow(self, after: str) -> Iterator[Event | None]:
-        client = self._client
-        waiting = blocking(client.url, block_s=_BLOCK_S, deadline_s=client.settings.deadline_s)
-        return client.store.follow_events(waiting, self.id, after=after, block_ms=_BLOCK_MS)
+            for run in self._client.store.wait_for_end(self._client.blocking, self.id, block_ms=_BLOCK_MS):
+                if run is not None:
+                    return run
+                if until is not None and time.monotonic() >= until:
+                    break
+        raise WaitTimeout(f"run {self.id} is not over after {timeout_s:g} s", run_id=self.id)
 
     def cancel(self) -> bool:
         """Stop the run at once. False: it was over already. Raises RunNotFound."""

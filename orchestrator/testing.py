@@ -254,10 +254,10 @@ class _Simulation:
             self._succeed(step_id, self._call(step, step_id, record.attempts, render(step.params, scope)))
         except UnknownAgent:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._failed(step, step_id, error)
 
-    def _failed(self, step: PlanStep, step_id: str, error: Exception) -> None:
+    def _failed(self, step: PlanStep, step_id: str, error: BaseException) -> None:
         record = self.steps[step_id]
         record.failures += 1
         delay_ms = next_delay_ms(step.retry, record.failures, error)

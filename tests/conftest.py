@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from orchestrator.records import Advance
 from orchestrator.store import embedded
 from orchestrator.store.connection import connect

@@ -1,4 +1,4 @@
-"""What `celery -A workers ...` finds: the Celery app, for those who start workers and Flower as in any Celery project."""
+"""What `celery -A workers ...` finds, for those who start workers and Flower as in any Celery project."""
 
 from orchestrator.runtime.app import make_app
 

@@ -140,8 +140,13 @@ def _build_task(agent: str, name: str, fn: Callable[..., Any]) -> AgentTask:
         output = TypeAdapter(hints["return"]) if hints.get("return", Any) is not Any else None
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeError) as error:
         raise AgentsNotLoadable(f"{where}: {str(error).splitlines()[0]}") from None
-    info = TaskInfo(name=name, params=required, accepts_any=accepts_any,
-                    input_schema=_schema(model.model_json_schema), output_schema=_schema(output.json_schema if output else None))
+    info = TaskInfo(
+        name=name,
+        params=required,
+        accepts_any=accepts_any,
+        input_schema=_schema(model.model_json_schema),
+        output_schema=_schema(output.json_schema if output else None),
+    )
     return AgentTask(name, fn, inspect.iscoroutinefunction(fn), context, parameters, model, output, info)
 
 
@@ -156,8 +161,8 @@ def _one_line(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in problem["loc"]) or "value"
-        given = problem.get("input")
-        seen = "" if problem["type"] in ("missing", "extra_forbidden") else f" (it is {type(given).__name__} {_short(given)})"
+        absent = problem["type"] in ("missing", "extra_forbidden")
+        seen = "" if absent else f" (it is {type(problem['input']).__name__} {_short(problem['input'])})"
         parts.append(f"{place}: {problem['msg'][:1].lower()}{problem['msg'][1:]}{seen}")
     return "; ".join(parts)
 

@@ -16,6 +16,7 @@ from orchestrator.records import Advance, Ready, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import StepState
 from orchestrator.store.runs import RunStore
+from orchestrator.workflow.explain import kind
 from orchestrator.workflow.expressions import evaluate_bool, render
 from orchestrator.workflow.plan import ForEach, PlanStep
 
@@ -42,7 +43,8 @@ def carry_on(store: RunStore, advance: Advance, settings: Settings) -> tuple[Rea
 def decide(store: RunStore, run_id: str, step_id: str, settings: Settings) -> Advance | None:
     """Take one decision and record it. None: it was taken already."""
     if step_id == OUTPUTS:
-        return _end(store, run_id, settings)
+        _end(store, run_id, settings)
+        return None
     step, record, scope = store.load_decision(run_id, step_id)
     try:
         if record.get("n") is not None:
@@ -66,7 +68,7 @@ def foreach_items(foreach: ForEach, scope: dict[str, Json], settings: Settings) 
     """The items of a foreach, each as JSON text. Raises OrchestratorError if they are no list, or too many."""
     items = render(foreach.items, scope)
     if not isinstance(items, list):
-        raise OrchestratorError(f"foreach needs a list, and this is {type_name(items)}")
+        raise OrchestratorError(f"foreach needs a list, and this is {kind(items)}")
     if len(items) > settings.max_foreach_items:
         raise OrchestratorError(f"foreach over {len(items):,} items; the limit is {settings.max_foreach_items:,}")
     return [json.dumps(item, ensure_ascii=False, separators=(",", ":")) for item in items]
@@ -107,11 +109,3 @@ def _end(store: RunStore, run_id: str, settings: Settings) -> None:
         store.end_run(run_id, error=message)
     else:
         store.end_run(run_id, outputs=text)
-
-
-def type_name(value: Json) -> str:
-    """What a value is, in the words of the workflow file."""
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)

@@ -63,7 +63,7 @@ class Executor:
             output = self._call(claim, worker)
         except self.interrupts:
             return self._interrupted(claim, time.monotonic() - started)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
             return self._failed(claim, error)
         return self._committed(claim, self.store.finish_step(run_id, step_id, claim.attempt, output))
 
@@ -97,7 +97,7 @@ class Executor:
             claim, self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
         )
 
-    def _failed(self, claim: Claim, error: Exception) -> Advance | None:
+    def _failed(self, claim: Claim, error: BaseException) -> Advance | None:
         log.warning("%s %s failed: %s", claim.run_id, claim.step_id, type(error).__name__, exc_info=error)
         delay_ms = next_delay_ms(claim.step.retry, claim.failures + 1, error)
         stored = step_error(error, claim.step_id, claim.attempt, trace=True)

@@ -18,14 +18,22 @@ from orchestrator.records import StepError
 from orchestrator.workflow.plan import Retry
 
 # The same input would fail in the same way, so no policy retries these.
-_HOPELESS = (Fatal, ExpressionError, HandlerInputInvalid, HandlerOutputInvalid, LimitExceeded, UnknownAgent, UnknownTask)
+_HOPELESS = (
+    Fatal,
+    ExpressionError,
+    HandlerInputInvalid,
+    HandlerOutputInvalid,
+    LimitExceeded,
+    UnknownAgent,
+    UnknownTask,
+)
 _MAX_MESSAGE = 2000
 _MAX_TRACEBACK = 8000
 
 
 def step_error(error: BaseException, step_id: str, attempt: int | None = None, *, trace: bool = False) -> StepError:
     """The stored form of an exception; with `trace`, the traceback's last 8,000 characters too."""
-    message = str(error) or type(error).__name__
+    message = _message(error) or type(error).__name__
     text = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:] if trace else None
     return StepError(type(error).__name__, _shorten(message), step_id, attempt, text)
 
@@ -53,6 +61,13 @@ def next_delay_ms(policy: Retry, failures: int, error: BaseException) -> int | N
 
 def _gives_up(policy: Retry, error: BaseException) -> bool:
     return any(cls.__name__ in policy.give_up_on for cls in type(error).__mro__)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception's own code, and it is broken
+        return ""
 
 
 def _shorten(text: str) -> str:

@@ -114,7 +114,8 @@ def _import_file(file: Path) -> ModuleType:
         return sys.modules[name]
     _on_path(file.parent)
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec and spec.loader, file
+    assert spec is not None, file
+    assert spec.loader is not None, file
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from orchestrator import __version__
+from orchestrator.cli.text import visible
 from orchestrator.errors import (
     AgentsNotLoadable,
     LimitExceeded,
@@ -54,7 +55,9 @@ COMMANDS = {
     "doctor": ("doctor", "Check the installation, the server and the workers, and say what to do."),
 }
 
-INVALID_INPUT = (WorkflowInvalid, SettingsInvalid, AgentsNotLoadable, UnknownAgent, UnknownTask, RunNotFound, LimitExceeded)
+INVALID_INPUT = (
+    WorkflowInvalid, SettingsInvalid, AgentsNotLoadable, UnknownAgent, UnknownTask, RunNotFound, LimitExceeded,
+)  # fmt: skip
 
 
 class _Commands(TyperGroup):
@@ -66,7 +69,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             near = get_close_matches(cmd_name, COMMANDS, n=1)
-            ctx.fail(f"no command {cmd_name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            ctx.fail(f"no command {cmd_name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
         module = import_module(f"orchestrator.cli.{COMMANDS[cmd_name][0]}")
         return typer.main.get_group(module.commands).commands[cmd_name]
 
@@ -137,7 +140,7 @@ def _report(error: Exception, *, as_json: bool) -> int:
     if as_json and code == INVALID:
         print(json.dumps({"errors": [problem.as_dict() for problem in problems]}, indent=2, ensure_ascii=False))
     for problem in problems:
-        print(_visible(str(problem) if problem.file else problem.message), file=sys.stderr)
+        print(visible(str(problem) if problem.file else problem.message), file=sys.stderr)
     if code == FAILED and not isinstance(error, OrchestratorError):
         if os.environ.get("ORCHESTRATOR_TRACEBACK"):
             traceback.print_exception(error)
@@ -168,8 +171,3 @@ def _judge(error: Exception) -> tuple[int, list[Problem]]:
 
 def _problem(message: str) -> Problem:
     return Problem(file="", line=0, path="", message=message)
-
-
-def _visible(text: str) -> str:
-    """Control characters, which could repaint a terminal, made visible; line ends stay."""
-    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)

@@ -14,9 +14,7 @@ from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.plan import Plan
 
 
-def compile_file(
-    file: Path, settings: Settings, registry: AgentRegistry, ask_server: Callable[[], Catalog]
-) -> Plan:
+def compile_file(file: Path, settings: Settings, registry: AgentRegistry, ask_server: Callable[[], Catalog]) -> Plan:
     """The plan of a workflow file, checked against the agents loaded here and, if need be, those online.
 
     Args:

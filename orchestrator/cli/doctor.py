@@ -15,7 +15,8 @@ from rich.text import Text
 
 from orchestrator.agents.loading import load_agents
 from orchestrator.cli import options
-from orchestrator.cli.output import console, look, print_json, visible
+from orchestrator.cli.output import console, look, print_json
+from orchestrator.cli.text import visible
 from orchestrator.client import Client
 from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
 from orchestrator.settings import Settings, mask_password
@@ -139,7 +140,8 @@ def _durability(store: redis.Redis, embedded: bool) -> Iterator[Finding]:
         yield Finding("durability", "warn", "the server does not tell its settings", advice)
         return
     if config["appendonly"] != "yes":
-        yield Finding("durability", "fail", "no append-only file: a crash loses everything", "CONFIG SET appendonly yes")
+        detail = "no append-only file: a crash loses everything"
+        yield Finding("durability", "fail", detail, "CONFIG SET appendonly yes")
     elif config["appendfsync"] == "always":
         yield Finding("durability", "ok", "append-only file, synced at every write")
     elif config["appendfsync"] == "everysec":
@@ -159,7 +161,8 @@ def _password(store: redis.Redis) -> Finding:
     """Who may connect: whoever can write to the server can run any agent's task."""
     config = _config(store, "bind", "port")
     if not config:
-        return Finding("access", "warn", "the server does not tell where it listens", "make sure that it asks for a password")
+        advice = "make sure that it asks for a password"
+        return Finding("access", "warn", "the server does not tell where it listens", advice)
     hosts = [host.lstrip("-") for host in config["bind"].split()] or ["*"]
     if config["port"] == "0" or all(host in ("127.0.0.1", "::1", "localhost") for host in hosts):
         return Finding("access", "ok", "reachable from this machine only")
@@ -187,7 +190,7 @@ def _workers(client: Client) -> Iterator[Finding]:
     else:
         counts = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in online.items())
         yield Finding("workers", "ok", counts)
-        keeper = client.store.client.get(client.store.keys.keeper)
+        keeper: Any = client.store.client.get(client.store.keys.keeper)
         advice = "" if keeper else "look at the workers' logs; each one tries to be the keeper every second"
         yield Finding("keeper", "ok" if keeper else "fail", f"in {keeper}" if keeper else "none", advice)
     for agent in agents:
@@ -200,9 +203,10 @@ def _workers(client: Client) -> Iterator[Finding]:
 def _config(store: redis.Redis, *names: str) -> dict[str, str]:
     """These settings of the server; empty where it does not tell (managed servers often do not)."""
     try:
-        return {name: str(value) for name, value in store.config_get(*names).items()}
+        found: Any = store.config_get(*names)
     except redis.ResponseError:
         return {}
+    return {name: str(value) for name, value in found.items()}
 
 
 def _print(finding: Finding) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -13,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.output import clock, console, duration, look, one_line, say, visible
+from orchestrator.cli.output import console, look, say
 from orchestrator.cli.progress import Progress, Row, Sentences
+from orchestrator.cli.text import clock, duration, one_line, visible
 from orchestrator.records import Event, RunRecord
 from orchestrator.states import StepState
 from orchestrator.workflow.plan import Plan
@@ -30,7 +30,7 @@ class View(Protocol):
 
     def __enter__(self) -> View: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def take(self, event: Event) -> None: ...
 
@@ -76,7 +76,7 @@ class LineView:
     def __enter__(self) -> LineView:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def take(self, event: Event) -> None:
@@ -101,7 +101,7 @@ class TableView:
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     def take(self, event: Event) -> None:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.agents.loading import did_you_mean
 from orchestrator.settings import Settings
+from orchestrator.workflow.nearby import did_you_mean
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -24,7 +24,7 @@ Agents = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or enough of its beginning.")]
-LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"What to log to standard error: {', '.join(LOG_LEVELS)}.")]
+LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"What to log: {', '.join(LOG_LEVELS)}.")]
 
 
 def load_settings(agents: Sequence[str] | None = None) -> Settings:
@@ -42,14 +42,10 @@ def check_word(option: str, value: str | None, words: Iterable[str]) -> None:
     """Refuse a value that is none of the words an option knows."""
     words = list(words)
     if value is not None and value not in words:
-        raise typer.BadParameter(f"{value!r} is none of {', '.join(words)}{_near(value, words)}", param_hint=option)
+        near = did_you_mean(value, words)
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(words)}{near}", param_hint=option)
 
 
 def treat_sigterm_as_ctrl_c() -> None:
     """So that a command that started processes stops them also when a service manager ends it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _near(value: str, words: list[str]) -> str:
-    said = did_you_mean(value, words)
-    return said if said.startswith(", did") else ""

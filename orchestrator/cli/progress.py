@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator import events
-from orchestrator.cli.output import duration, one_line
+from orchestrator.cli.text import duration, one_line
 from orchestrator.records import Event
 from orchestrator.states import StepState
 from orchestrator.workflow.plan import Plan, PlanStep

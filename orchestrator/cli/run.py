@@ -14,7 +14,8 @@ from orchestrator.cli.compiling import compile_file
 from orchestrator.cli.following import Follower
 from orchestrator.cli.inputs import read_inputs
 from orchestrator.cli.live import LogRelay, draws_table, summary
-from orchestrator.cli.output import one_line, print_json, say, visible
+from orchestrator.cli.output import print_json, say
+from orchestrator.cli.text import one_line, visible
 from orchestrator.cli.workers import agent_process
 from orchestrator.client import Client, RunHandle
 from orchestrator.errors import WaitTimeout
@@ -94,7 +95,7 @@ def run(
     process = agent_process(settings, registry, log_level=log_level)
     # The supervisor is forked before the client connects: a fork must not inherit a connection.
     relay = LogRelay() if draws_table() else None
-    with Launcher(process, grace_s=GRACE_S, log=relay and relay.writer) as workers, Client(settings) as client:
+    with Launcher(process, grace_s=GRACE_S, log=relay.writer if relay else None) as workers, Client(settings) as client:
         if relay:
             relay.start()
         handle = submit(client)

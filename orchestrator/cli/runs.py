@@ -9,20 +9,9 @@ from rich.text import Text
 
 from orchestrator.cli import options
 from orchestrator.cli.live import summary
-from orchestrator.cli.output import (
-    clock,
-    console,
-    day_and_clock,
-    duration,
-    look,
-    one_line,
-    print_json,
-    print_json_line,
-    say,
-    table,
-    visible,
-)
+from orchestrator.cli.output import console, look, print_json, print_json_line, say, table
 from orchestrator.cli.progress import Sentences
+from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visible
 from orchestrator.client import Client, RunHandle
 from orchestrator.documents import error_document, run_summary
 from orchestrator.errors import RunNotFound

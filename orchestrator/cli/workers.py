@@ -26,7 +26,8 @@ POOLS = ("prefork", "threads")
 FLOWER = "Flower server"  # with a space, so that no agent has this name
 
 Concurrency = Annotated[
-    int | None, typer.Option("-c", "--concurrency", metavar="N", min=1, help="Steps at a time; default: the agent's own.")
+    int | None,
+    typer.Option("-c", "--concurrency", metavar="N", min=1, help="Steps at a time; default: the agent's own."),
 ]
 
 commands = typer.Typer(rich_markup_mode=None)

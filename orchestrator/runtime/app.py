@@ -9,6 +9,7 @@ from celery import Celery
 from orchestrator.runtime.broker_url import broker_settings
 from orchestrator.runtime.celery_defaults import DEFAULTS, REQUIRED, TRANSPORT_OPTIONS
 from orchestrator.runtime.engine import Engine
+from orchestrator.runtime.event_batches import EventBatches
 from orchestrator.runtime.lifecycle import Lifecycle
 from orchestrator.settings import Settings
 from orchestrator.store.connection import server_url
@@ -32,6 +33,7 @@ def make_app(settings: Settings | None = None) -> App:
     app.conf.update(configuration(settings, store_url))
     app.engine = Engine(settings, store_url)
     app.steps["worker"].add(Lifecycle)
+    app.steps["consumer"].add(EventBatches)
     return app
 
 

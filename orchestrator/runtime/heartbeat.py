@@ -15,6 +15,7 @@ from celery.worker import state
 
 from orchestrator.agents.agent import Agent
 from orchestrator.errors import RunNotFound
+from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.routing import RUN_STEP, step_of
 from orchestrator.store.runs import Lease
 
@@ -30,7 +31,7 @@ class Heartbeat:
     """
 
     def __init__(self, app: Celery, worker: str, agents: list[Agent], *, children: bool) -> None:
-        self._engine = app.engine
+        self._engine: Engine = app.engine
         self._worker = worker
         self._agents = [agent.info for agent in agents]
         self._children = children
@@ -39,7 +40,7 @@ class Heartbeat:
         """Report presence and extend the lease of every attempt this worker runs."""
         self._engine.directory.heartbeat(self._worker, self._agents)
         for request in list(state.active_requests):
-            if request.task_name == RUN_STEP:
+            if request.type == RUN_STEP:  # its name is the shadow, `writer.draft`
                 self._extend(request)
 
     def _extend(self, request: Any) -> None:

@@ -17,6 +17,7 @@ from orchestrator.errors import OrchestratorError, RunNotFound, StepTimeout, Wor
 from orchestrator.records import Advance, StepError
 from orchestrator.runtime.broker import empty_queues
 from orchestrator.runtime.canvas import dispatch
+from orchestrator.runtime.engine import Engine
 from orchestrator.store.timers import Timer
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Keeper:
 
     def __init__(self, app: Celery, name: str) -> None:
         self._app = app
-        self._engine = app.engine
+        self._engine: Engine = app.engine
         self._name = name
         self._looked_at = 0.0
         self._actions: dict[str, Callable[[Timer], Advance | None]] = {

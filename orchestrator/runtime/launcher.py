@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.processes import fork
@@ -28,7 +27,6 @@ class Launcher:
         self.started: list[str] = []
         self._grace_s = grace_s
         orders, self._orders = os.pipe()
-
 
         def in_child() -> None:
             os.close(self._orders)
@@ -80,5 +78,5 @@ class Launcher:
     def __enter__(self) -> Launcher:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from celery import bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
@@ -25,7 +25,7 @@ _PAUSE_S = 1.0  # after an error, the server being away most of all
 class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
     """Starts the threads when the worker's pool is up and stops them before it goes."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires: ClassVar[set[str]] = {"celery.worker.components:Pool"}
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
@@ -40,7 +40,12 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         keeper = Keeper(worker.app, worker.hostname)
         self._parts = [heartbeat, keeper]
         interval_s = engine.settings.lease_s / 3
-        self._run("heartbeat", lambda: (heartbeat.beat(), self._ended.wait(interval_s)))
+
+        def beat() -> None:
+            heartbeat.beat()
+            self._ended.wait(interval_s)
+
+        self._run("heartbeat", beat)
         self._run("keeper", keeper.tick)
 
     def stop(self, worker: Any) -> None:

@@ -20,7 +20,7 @@ from orchestrator.runtime.processes import Lifeline, fork, kill, kill_group
 
 logger = logging.getLogger(__name__)
 
-ORPHANED_GRACE_S = 2.0  # for the children when whoever gave the orders is gone
+ORPHANED_GRACE_S = 1.0  # for the children when whoever gave the orders is gone
 COLD_S = 3.0  # from the cold stop to SIGKILL
 LONGEST_PAUSE_MS = 30_000  # between two starts of a child that ends again and again
 STEADY_S = 60.0  # a child that lived so long is started again as if it had never failed
@@ -47,9 +47,7 @@ class Supervisor:
         grace_s: seconds the first SIGINT or SIGTERM leaves to the children; None: as long as they need.
     """
 
-    def __init__(
-        self, start: Callable[[str], int], *, orders: int | None = None, grace_s: float | None = None
-    ) -> None:
+    def __init__(self, start: Callable[[str], int], *, orders: int | None = None, grace_s: float | None = None) -> None:
         self._start = start
         self._orders = orders
         self._unread = b""

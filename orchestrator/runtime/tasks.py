@@ -8,12 +8,13 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from orchestrator.agents.decisions import carry_on
+from orchestrator.records import Ready
 from orchestrator.runtime.canvas import carried_step, dispatch, joined_step
 from orchestrator.runtime.chords import JOIN_OPEN
 from orchestrator.runtime.routing import RUN_STEP
 
 
-@shared_task(bind=True, name=RUN_STEP, max_retries=0)
+@shared_task(bind=True, name=RUN_STEP, max_retries=0)  # type: ignore[untyped-decorator]
 def run_step(self: Task, run_id: str, step_id: str) -> str | None:
     """Run one attempt of one step, then see to what it made ready.
 
@@ -23,10 +24,10 @@ def run_step(self: Task, run_id: str, step_id: str) -> str | None:
     engine = self.app.engine
     advance = engine.executor.run_step(run_id, step_id, worker=self.request.hostname)
     ready = carry_on(engine.store, advance, engine.settings) if advance else ()
-    by_id = {step.step_id: step for step in ready}
+    by_id: dict[str | None, Ready] = {step.step_id: step for step in ready}
     if by_id.pop(carried_step(self.request), None) is None:
         self.request.chain = None
     joined = by_id.pop(joined_step(self.request), None)
-    if by_id:
+    if advance and by_id:
         dispatch(self.app, run_id, by_id.values(), priority=advance.priority)
     return JOIN_OPEN if joined else None

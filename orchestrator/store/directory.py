@@ -26,7 +26,7 @@ class Directory:
     """
 
     def __init__(self, client: redis.Redis, keys: Keys, *, lease_ms: int) -> None:
-        self._client = client
+        self._client: Any = client  # see RunReader
         self._keys = keys
         self._lease_ms = lease_ms
 

@@ -66,6 +66,11 @@ class Keys:
         return f"{self.prefix}runs"
 
     @property
+    def ended(self) -> str:
+        """stream, the newest 1,000 or so: `run` -> id of a run that ended, for those who wait for it."""
+        return f"{self.prefix}ended"
+
+    @property
     def agents(self) -> str:
         """hash: agent -> what it can do (JSON)."""
         return f"{self.prefix}agents"
@@ -89,4 +94,6 @@ class Keys:
     @property
     def permanent(self) -> frozenset[str]:
         """The keys that never expire."""
-        return frozenset({self.timers, self.ready, self.queues, self.wake, self.runs, self.agents, self.presence})
+        return frozenset(
+            {self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence}
+        )

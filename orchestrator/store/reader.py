@@ -28,7 +28,8 @@ class RunReader:
     """The runs of one server, read-only."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self.client = client
+        # Any: redis-py cannot say that replies are text because of `decode_responses`.
+        self.client: Any = client
         self.keys = keys
         self._plan_of: dict[str, str] = {}
         self._plans: dict[str, Plan] = {}
@@ -53,7 +54,7 @@ class RunReader:
 
     def priority(self, run_id: str) -> str:
         """The run's priority word."""
-        return self.client.hget(self.keys.run(run_id), "priority") or "medium"
+        return str(self.client.hget(self.keys.run(run_id), "priority") or "medium")
 
     def load_step(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json]]:
         """A step's plan entry and its record as stored. One round trip. `step_id` may be an item, `x[3]`."""
@@ -172,13 +173,28 @@ class RunReader:
         """The run's history after the given event id, oldest first."""
         return [_event(*entry) for entry in self.client.xrange(self.keys.events(run_id), min=f"({after}")]
 
-    def last_event_id(self, run_id: str) -> str:
-        """The newest entry of the run's history; `0` if there is none."""
-        newest = self.client.xrevrange(self.keys.events(run_id), count=1)
-        return newest[0][0] if newest else "0"
+    def wait_for_end(self, blocking: Any, run_id: str, *, block_ms: int) -> Iterator[RunRecord | None]:
+        """The run, once it is over; before that None every `block_ms`, to look around.
+
+        Nothing is read while the run goes on: the ends of all runs are one small stream.
+        """
+        newest = self.client.xrevrange(self.keys.ended, count=1)
+        after = str(newest[0][0]) if newest else "0"
+        run = self.read_run(run_id)
+        while not run.state.terminal:
+            reply = blocking.xread({self.keys.ended: after}, block=block_ms)
+            if not reply:
+                yield None
+            else:
+                entries = _entries(reply, self.keys.ended)
+                after = entries[-1][0]
+                if not any(fields["run"] == run_id for _, fields in entries):
+                    continue
+            run = self.read_run(run_id)
+        yield run
 
     def follow_events(
-        self, blocking: redis.Redis, run_id: str, *, after: str = "0", block_ms: int = 1000
+        self, blocking: Any, run_id: str, *, after: str = "0", block_ms: int = 1000
     ) -> Iterator[Event | None]:
         """The run's history as it happens, until the run ends. None: nothing for `block_ms`, to look around.
 
@@ -191,7 +207,7 @@ class RunReader:
             if not reply:
                 yield None
                 continue
-            for entry in dict(reply)[key] if isinstance(reply, list) else reply[key][0]:
+            for entry in _entries(reply, key):
                 event = _event(*entry)
                 after = event.id
                 yield event
@@ -238,6 +254,12 @@ def _step_record(step_id: str, data: dict[str, Json]) -> StepRecord:
         items=data.get("n"),
         items_done=data.get("done"),
     )
+
+
+def _entries(reply: Any, key: str) -> list[Any]:
+    """The entries of the one stream that was read: RESP 2 answers with pairs, RESP 3 with a map."""
+    entries = dict(reply)[key] if isinstance(reply, list) else reply[key][0]
+    return list(entries)
 
 
 def _event(entry_id: str, fields: dict[str, str]) -> Event:

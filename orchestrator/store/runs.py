@@ -199,7 +199,7 @@ class RunStore(RunReader):
     def _keys(self, run_id: str) -> list[str]:
         keys = self.keys
         own = [keys.run(run_id), keys.steps(run_id), keys.outputs(run_id), keys.events(run_id)]
-        return [*own, keys.plan(self.plan_hash(run_id)), keys.timers, keys.ready, keys.queues, keys.wake]
+        return [*own, keys.plan(self.plan_hash(run_id)), keys.timers, keys.ready, keys.queues, keys.wake, keys.ended]
 
 
 def _advance(run_id: str, reply: list[Any]) -> Advance | None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import redis
 
 from orchestrator.store.keys import Keys
 from orchestrator.store.scripts import Scripts
 
-TimerKind = Literal["lease", "retry", "timeout", "decide", "run"]
-
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """One thing to do. `member` is its entry in the zset."""
+    """One thing to do. `kind` is lease, retry, timeout, decide or run; `member` is its entry in the zset."""
 
     kind: str
     run_id: str
@@ -47,7 +45,7 @@ class Timers:
     """The timers and the dispatch records of one server."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._client = client
+        self._client: Any = client  # see RunReader
         self._keys = keys
         self._scripts = Scripts(client)
 
@@ -82,14 +80,15 @@ class Timers:
         """Forget a dispatch whose run is gone."""
         self._client.zrem(self._keys.ready, suspect.member)
 
-    def wait(self, blocking: redis.Redis, timeout_s: float) -> None:
+    def wait(self, blocking: Any, timeout_s: float) -> None:
         """Sleep until something is due soon, at most `timeout_s`."""
         blocking.blpop([self._keys.wake], timeout=timeout_s)
 
     def queues(self) -> list[tuple[str, str]]:
         """(agent, priority) of every queue that ever had a step."""
         fields = self._client.hkeys(self._keys.queues)
-        return [tuple(field.split(" ")[1:3]) for field in fields if field.startswith("mark ")]
+        marks = [field.split(" ") for field in fields if field.startswith("mark ")]
+        return [(agent, priority) for _, agent, priority in marks]
 
     def find_lost(self, queues: Sequence[tuple[str, str, bool]], *, grace_ms: int) -> list[Suspect]:
         """Steps dispatched over `grace_ms` ago whose message is probably lost.
@@ -102,4 +101,5 @@ class Timers:
         for agent, priority, empty in queues:
             args += [f"{agent} {priority}", int(empty)]
         members = self._scripts.call("find_lost", [self._keys.ready, self._keys.queues], args)
-        return [Suspect(*member.split(" ")[3:5], member) for member in members]
+        parts = [member.split(" ") for member in members]
+        return [Suspect(part[3], part[4], member) for part, member in zip(parts, members, strict=True)]

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.workflow.cel_source import CelSource
-from orchestrator.workflow.functions import GROWING, QUADRATIC
+from orchestrator.workflow.functions import GROWING, MAX_RANGE, QUADRATIC
 
 INLINE_UNITS = 500_000
 CONVERSION_UNITS = 30
 BYTES_PER_UNIT = 50
-MAX_RANGE = 100_000
 
 
 @dataclass(slots=True)
@@ -82,7 +81,7 @@ class Shape:
         CEL copies the list made so far for each item of a `map` or `filter`, and every value that is named.
         """
         string = max(data.longest_string, self.literals[1]) * (1 + self.pluses)
-        string **= 1 + self.growing
+        string = int(string ** (1 + self.growing))
         longest = max(data.longest_list, self.literals[0]) * (1 + self.pluses)
         if self.splits:
             longest = max(longest, string, data.units)
@@ -95,4 +94,5 @@ class Shape:
             copied += longest
         once = copied * self.occurrences * (1 + self.pluses)
         rounds = self.quadratic if self.scanning else self.macro_depth + self.quadratic
-        return data.units * CONVERSION_UNITS + once * longest**rounds
+        converted = data.units + (MAX_RANGE if self.ranges else 0)
+        return converted * CONVERSION_UNITS + once * int(longest**rounds)

@@ -121,7 +121,8 @@ class CelSource:
     def leading_dot(self) -> bool:
         """Whether a dot stands where no value is before it; CEL would read a name of the outermost scope."""
         return any(
-            token.text == "." and token.kind == "op"
+            token.text == "."
+            and token.kind == "op"
             and (at == 0 or (self.tokens[at - 1].kind == "op" and self.tokens[at - 1].text not in ")]}"))
             for at, token in enumerate(self.tokens)
         )
@@ -137,8 +138,9 @@ class CelSource:
     @cached_property
     def macro_depth(self) -> int:
         """How many comprehensions run inside one another, at most."""
-        return max((sum(outer.start <= macro.start < outer.end for outer in self.macros) for macro in self.macros),
-                   default=0)
+        return max(
+            (sum(outer.start <= macro.start < outer.end for outer in self.macros) for macro in self.macros), default=0
+        )
 
     @cached_property
     def scanning(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from heapq import heappop, heappush
 from typing import Any
 
 from orchestrator.errors import WorkflowInvalid
@@ -14,8 +15,8 @@ from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.graph import Graph, Node, inline_joins
 from orchestrator.workflow.inputs import check_declaration, input_schema
-from orchestrator.workflow.loader import LoadedWorkflow, Place
-from orchestrator.workflow.nearby import did_you_mean, listed
+from orchestrator.workflow.loader import LoadedWorkflow
+from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import ForEach, Plan, PlanStep, Retry
 from orchestrator.workflow.reads import Reader
 from orchestrator.workflow.routes import resolve_agent
@@ -24,9 +25,7 @@ from orchestrator.workflow.spec import RetryPolicy, Step
 Json = Any
 
 
-def compile_workflow(
-    loaded: LoadedWorkflow, *, agents: Catalog | None = None, limits: Settings | None = None
-) -> Plan:
+def compile_workflow(loaded: LoadedWorkflow, *, agents: Catalog | None = None, limits: Settings | None = None) -> Plan:
     """The plan of a workflow.
 
     Args:
@@ -40,7 +39,8 @@ def compile_workflow(
     _resolve_needs(graph)
     order = _topological(graph)
     reader = Reader(graph, order, limits.max_expression_bytes)
-    steps = [_plan_step(node, graph, agents) for node in order]
+    stuck = [node for node in graph.nodes.values() if node.id not in reader.upstream]
+    steps = [_plan_step(node, graph, agents) for node in (*order, *stuck)]
     steps = [reader.read(step, graph.nodes[step.id]) for step in steps]
     output_reads = reader.outputs(loaded.spec.outputs)
     for name, declared in loaded.spec.inputs.items():
@@ -70,7 +70,7 @@ def _resolve_needs(graph: Graph) -> None:
         if written is not None:
             for at, need in enumerate(written):
                 if need not in graph.ends:
-                    near = did_you_mean(need, graph.ends)
+                    near = did_you_mean(need, graph.ends) or f"; there is {listed(graph.ends)}"
                     graph.problems.append(((*node.place, "needs", at), f"no step {need!r}{near}"))
                 elif written.index(need) != at:
                     graph.problems.append(((*node.place, "needs", at), f"needs {need!r} twice"))
@@ -81,35 +81,38 @@ def _resolve_needs(graph: Graph) -> None:
         ]
         node.needs = list(dict.fromkeys(need for need in resolved if need in graph.nodes))
         if node.spec is not None and node.spec.run_if in ("all_success", "any_success") and not node.needs:
-            message = f"run_if: {node.spec.run_if} needs something to ask; the step needs nothing"
+            message = f"{node.spec.run_if!r} asks how the steps in `needs` ended, and the step needs none"
             graph.problems.append(((*node.place, "run_if"), message))
 
 
 def _topological(graph: Graph) -> list[Node]:
-    """File order, as far as the needs allow (Kahn's algorithm). A cycle is a problem and ends the order early."""
+    """File order, as far as the needs allow (Kahn's algorithm). A cycle is a problem; what it stops is left out."""
     waiting = {node.id: len(node.needs) for node in graph.nodes.values()}
     followers: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for node in graph.nodes.values():
         for need in node.needs:
             followers[need].append(node.id)
-    ready = [name for name, count in waiting.items() if count == 0]
+    names = list(graph.nodes)
+    numbers = {name: number for number, name in enumerate(names)}
+    ready = [numbers[name] for name, count in waiting.items() if count == 0]
     order: list[Node] = []
-    for name in ready:  # grows while it is walked
+    while ready:
+        name = names[heappop(ready)]
         order.append(graph.nodes[name])
         for follower in followers[name]:
             waiting[follower] -= 1
             if waiting[follower] == 0:
-                ready.append(follower)
+                heappush(ready, numbers[follower])
     if len(order) < len(graph.nodes):
         stuck = {name for name, count in waiting.items() if count > 0}
         cycle = _cycle(graph, stuck)
-        shown = [name.removesuffix(".end") for name in cycle]
-        graph.problems.append((graph.nodes[cycle[0]].place, f"the steps need each other: {' -> '.join(shown)}"))
+        shown = " -> ".join(name.removesuffix(".end") for name in reversed(cycle))
+        graph.problems.append((graph.nodes[cycle[0]].place, f"the steps need each other: {shown}"))
     return order
 
 
 def _cycle(graph: Graph, stuck: set[str]) -> list[str]:
-    """One cycle among steps that can never start, each needed by the one before it, the first named again last."""
+    """One cycle among steps that can never start, each needing the next one, the first named again last."""
     path = [next(name for name in graph.nodes if name in stuck)]
     while path.count(path[-1]) == 1:
         path.append(next(need for need in graph.nodes[path[-1]].needs if need in stuck))

@@ -17,11 +17,15 @@ from typing import Any
 from orchestrator.errors import ExpressionError
 from orchestrator.workflow.evaluation import run
 
-# The package without its `__init__`, which imports half of the engine (0.5 s).
+# Two imports that an evaluation does not need are left out: the `__init__` of this package, which brings the engine,
+# and `cel.cli`, which `cel` brings with a terminal toolkit. 0.1 s instead of 0.7 s.
 _START = """
 import sys, types
-package = types.ModuleType("orchestrator"); package.__path__ = [sys.argv[1]]; sys.modules["orchestrator"] = package
-from orchestrator.workflow.evaluator import main; main()
+package = types.ModuleType("orchestrator")
+package.__path__ = [sys.argv[1]]
+sys.modules.update({"orchestrator": package, "cel.cli": types.ModuleType("cel.cli")})
+from orchestrator.workflow.evaluator import main
+main()
 """
 MEMORY_BYTES = 2 << 30
 START_S = 30.0
@@ -46,8 +50,11 @@ def run_in_helper(source: str, variables: dict[str, Any], functions: tuple[str, 
         # -P: a file `json.py` in the user's working directory must not be imported.
         done = subprocess.run(
             [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[1])],
-            input=json.dumps(request).encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=limit_s + START_S, check=False,
+            input=json.dumps(request).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=limit_s + START_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise _too_much(f"takes longer than {limit_s:g} s") from None
@@ -83,4 +90,3 @@ def main() -> None:
     text = json.dumps(answer)
     signal.setitimer(signal.ITIMER_REAL, 0)
     sys.stdout.write(text)
-

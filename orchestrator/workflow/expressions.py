@@ -1,7 +1,7 @@
 """`${{ ... }}` in values: what they read, whether they are right, and their bounded evaluation.
 
 Alone in a string an expression keeps its type; inside text it becomes text: strings as they are, everything else as
-compact JSON. A value that comes out is never looked at for expressions again.
+compact JSON (null is `null`). A value that comes out is never looked at for expressions again.
 """
 
 from __future__ import annotations
@@ -13,81 +13,65 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.errors import ExpressionError
-from orchestrator.workflow.cel_source import CelSource, Path
+from orchestrator.workflow.budget import INLINE_UNITS
 from orchestrator.workflow.evaluation import NotJson, run
 from orchestrator.workflow.evaluator import FailedInHelper, run_in_helper
-from orchestrator.workflow.explain import explain
+from orchestrator.workflow.explain import broken, explain, kind
 from orchestrator.workflow.formula import Formula
-from orchestrator.workflow.functions import GROWING, QUADRATIC
-from orchestrator.workflow.template import OPEN, Expr, split
+from orchestrator.workflow.template import OPEN, Expr, Unclosed, split
 
 Json = Any
-# One turn of a comprehension costs about 26 ns times the size of its list (docs/decisions/0002-expressions.md), so
-# this many turns keep an evaluation in this process under 30 ms.
-_INLINE_TURNS = 1_000_000
-_HELPER_LIMIT_S = 1.0
+MAX_BYTES = 4096
+LIMIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What a template reads. `inputs` is None when it reads them all (`inputs` as a whole)."""
+    """What a template reads. `inputs` is None when it reads them all (`inputs` as a whole).
+
+    `names` are the first words of what it reads: `steps`, `item`, `secrets`.
+    """
 
     steps: frozenset[str] = frozenset()
     inputs: frozenset[str] | None = frozenset()
     names: frozenset[str] = frozenset()
 
 
-def render(template: Json, scope: Mapping[str, Any]) -> Json:
-    """The template with every expression replaced by its value.
+def render(template: Json, scope: Mapping[str, Any], *, limit_s: float = LIMIT_S) -> Json:
+    """The template with every expression replaced by its value; the keys of mappings stay as they are.
 
     Args:
         scope: `inputs`, `steps` (id -> `{output, status, error, attempts}`), `run`, and where they exist `item`,
             `index` and `secrets`.
+        limit_s: seconds that one expression may take.
     Raises:
         ExpressionError: which expression, and what is wrong.
     """
     if isinstance(template, str):
-        return _render_text(template, scope) if OPEN in template else template
-    if isinstance(template, list):
-        return [render(item, scope) for item in template]
+        return _render_text(template, scope, limit_s) if OPEN in template else template
+    if isinstance(template, (list, tuple)):
+        return [render(item, scope, limit_s=limit_s) for item in template]
     if isinstance(template, dict):
-        return {key: render(value, scope) for key, value in template.items()}
+        return {key: render(value, scope, limit_s=limit_s) for key, value in template.items()}
     return template
 
 
-def evaluate_bool(template: Json, scope: Mapping[str, Any]) -> bool:
+def evaluate_bool(template: str | bool, scope: Mapping[str, Any], *, limit_s: float = LIMIT_S) -> bool:
     """The truth of a `when`. Raises ExpressionError, also when the value is neither true nor false."""
-    value = render(template, scope)
-    if not isinstance(value, bool):
-        raise ExpressionError(f"{template} is {json.dumps(value)[:60]}, and must be true or false")
-    return value
-
-
-def check(template: Json, *, max_bytes: int | None = None) -> list[str]:
-    """What is wrong with the expressions of a template, without looking at data. Empty: they may be evaluated."""
-    if isinstance(template, str):
-        if OPEN not in template:
-            return []
-        try:
-            pieces = split(template)
-        except ValueError:
-            return ["a ${{ has no }}"]
-        sources = [piece.source for piece in pieces if isinstance(piece, Expr)]
-        return [f"{text[:60]}: {found}" for text in sources for found in Formula(text).problems(max_bytes)]
-    if isinstance(template, (list, dict)):
-        values = template.values() if isinstance(template, dict) else template
-        return [found for value in values for found in check(value, max_bytes=max_bytes)]
-    return []
+    value = render(template, scope, limit_s=limit_s)
+    if isinstance(value, bool):
+        return value
+    raise ExpressionError(f"{template}: a condition must be true or false, and this is {kind(value)}")
 
 
 def references(template: Json) -> References:
-    """What a template reads. Broken expressions read nothing; `check` reports them."""
+    """What a template reads. Expressions that are no CEL read nothing; `check` reports them."""
     steps: set[str] = set()
     inputs: set[str] = set()
     names: set[str] = set()
     all_inputs = False
-    for source in expressions_in(template):
-        for path in source.paths:
+    for found in expressions_in(template):
+        for path in found.paths:
             names.add(path.root)
             if path.root == "steps" and path.members:
                 steps.add(path.members[0])
@@ -98,120 +82,115 @@ def references(template: Json) -> References:
     return References(frozenset(steps), None if all_inputs else frozenset(inputs), frozenset(names))
 
 
-def expressions_in(template: Json) -> Iterator[CelSource]:
+def check(template: Json, *, max_bytes: int = MAX_BYTES) -> list[str]:
+    """What is wrong with the expressions of a template, as far as it can be told without data. One sentence each."""
+    problems: list[str] = []
+    for text in _texts(template):
+        try:
+            pieces = split(text)
+        except Unclosed:
+            problems.append(
+                f"{shorten(text)}: `{OPEN}` is never closed; end it with `}}}}`, or write `${OPEN}` for text"
+            )
+            continue
+        for piece in pieces:
+            if isinstance(piece, Expr):
+                problems += [_about(piece.source, problem) for problem in formula(piece.source).problems(max_bytes)]
+    return problems
+
+
+def expressions_in(template: Json) -> Iterator[Formula]:
     """Every expression of a template; texts with an expression that does not end are passed over."""
-    if isinstance(template, str):
-        if OPEN in template:
-            try:
-                yield from (source_of(piece.source) for piece in split(template) if isinstance(piece, Expr))
-            except ValueError:
-                return
-    elif isinstance(template, (list, dict)):
-        for item in template.values() if isinstance(template, dict) else template:
-            yield from expressions_in(item)
+    for text in _texts(template):
+        try:
+            yield from (formula(piece.source) for piece in split(text) if isinstance(piece, Expr))
+        except Unclosed:
+            continue
+
+
+def alone(text: str) -> bool:
+    """Whether the text is one expression and nothing else, so that its type is kept."""
+    try:
+        pieces = split(text)
+    except Unclosed:
+        return False
+    return len(pieces) == 1 and isinstance(pieces[0], Expr)
 
 
 @lru_cache(maxsize=8192)
-def source_of(text: str) -> CelSource:
-    """The text of an expression, its tokens remembered."""
-    return CelSource(text)
+def formula(source: str) -> Formula:
+    """The expression, looked at once."""
+    return Formula(source)
 
 
-def _render_text(text: str, scope: Mapping[str, Any]) -> Json:
+def shorten(text: str, limit: int = 80) -> str:
+    """The text in one line, for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def _texts(template: Json) -> Iterator[str]:
+    if isinstance(template, str):
+        if OPEN in template:
+            yield template
+    elif isinstance(template, dict):
+        for value in template.values():
+            yield from _texts(value)
+    elif isinstance(template, (list, tuple)):
+        for value in template:
+            yield from _texts(value)
+
+
+def _render_text(text: str, scope: Mapping[str, Any], limit_s: float) -> Json:
     try:
         pieces = split(text)
-    except ValueError:
-        raise ExpressionError(f"{text[:60]!r}: a ${{{{ has no }}}}") from None
+    except Unclosed:
+        raise ExpressionError(f"{shorten(text)}: `{OPEN}` is never closed") from None
     if len(pieces) == 1 and isinstance(pieces[0], Expr):
-        return evaluate(pieces[0].source, scope)
-    return "".join(piece if isinstance(piece, str) else _as_text(evaluate(piece.source, scope)) for piece in pieces)
+        return evaluate(pieces[0].source, scope, limit_s)
+    return "".join(
+        piece if isinstance(piece, str) else _as_text(evaluate(piece.source, scope, limit_s)) for piece in pieces
+    )
 
 
 def _as_text(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def evaluate(text: str, scope: Mapping[str, Any]) -> Json:
+def evaluate(source: str, scope: Mapping[str, Any], limit_s: float = LIMIT_S) -> Json:
     """The value of one expression, without its `${{ }}`. Raises ExpressionError."""
-    source = source_of(text)
-    if source.plain is not None:
-        found, value = _walk(source.plain, scope)
-        if found:
-            return value
-    variables = _variables(source, scope)
+    found = formula(source)
+    if problems := found.problems():
+        raise ExpressionError(_about(source, problems[0]))
     try:
-        if _quick(source, variables):
-            return run(text, variables, source.functions)
-        return run_in_helper(text, variables, source.functions, _HELPER_LIMIT_S)
-    except NotJson as error:
-        raise ExpressionError(f"{text}: {error}") from None
-    except FailedInHelper as error:
-        raise ExpressionError(f"{text}: {explain(source, scope, str(error))}") from None
+        if found.plain is not None:
+            return _read(found, scope)
+        variables = found.narrow(scope)
+        if found.units(variables) <= INLINE_UNITS:
+            return run(source, variables, found.cel.functions)
+        return run_in_helper(source, variables, found.cel.functions, limit_s)
     except ExpressionError as error:
-        raise ExpressionError(f"{text}: {error.message}") from None
+        message = error.message
+    except NotJson as error:
+        message = str(error)
+    except FailedInHelper as error:
+        message = str(error) if error.kind == "NotJson" else explain(found.cel, scope, error.kind, str(error))
     except Exception as error:  # CEL raises whatever fits: TypeError, KeyError, RuntimeError, ValueError
-        raise ExpressionError(f"{text}: {explain(source, scope, str(error))}") from None
+        message = explain(found.cel, scope, type(error).__name__, str(error))
+    raise ExpressionError(_about(source, message))
 
 
-def _walk(path: Path, scope: Mapping[str, Any]) -> tuple[bool, Json]:
-    """The value of a plain path, which needs no CEL: most expressions are one."""
-    value: Any = scope.get(path.root, _NOTHING)
-    for member in path.members:
-        if not isinstance(value, Mapping):
-            return False, None
-        try:
-            value = value[member]
-        except KeyError:
-            return False, None
-    return value is not _NOTHING and not (path.root == "steps" and len(path.members) < 2), value
-
-
-_NOTHING = object()
-
-
-def _variables(source: CelSource, scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what the expression reads: handing CEL a value costs in proportion to its size."""
-    variables: dict[str, Any] = {}
-    for path in source.paths:
-        if path.root not in scope:
-            continue
-        depth = {"steps": 2, "inputs": 1, "run": 1, "secrets": 1}.get(path.root, 0)
-        _copy_path(variables, scope, (path.root, *path.members[:depth]))
-    return variables
-
-
-def _copy_path(variables: dict[str, Any], scope: Mapping[str, Any], members: tuple[str, ...]) -> None:
-    place: dict[str, Any] = variables
+def _read(found: Formula, scope: Mapping[str, Any]) -> Json:
+    # Most expressions are a plain path. CEL would convert all of the value twice: 0.2 s for a list of 100,000.
+    assert found.plain is not None
     value: Any = scope
-    for member in members[:-1]:
-        if not isinstance(value, Mapping) or member not in value:
-            return
-        value = value[member]
-        place = place.setdefault(member, {})
-    if isinstance(value, Mapping) and members[-1] in value:
-        leaf = value[members[-1]]
-        place[members[-1]] = dict(leaf) if isinstance(leaf, Mapping) else leaf
+    try:
+        for member in (found.plain.root, *found.plain.members):
+            value = value[member]
+    except (KeyError, TypeError, IndexError):
+        raise ExpressionError(broken(found.plain, scope) or "cannot be read") from None
+    return value
 
 
-def _quick(source: CelSource, variables: dict[str, Any]) -> bool:
-    """Whether the evaluation is sure to end soon. CEL holds the interpreter and no signal stops it."""
-    heavy = any(name in GROWING or name in QUADRATIC for name in source.functions)
-    if not source.macros and not heavy:
-        return True
-    turns = (_size(variables, _INLINE_TURNS) + len(source.tokens)) ** (max(source.macro_depth, 1) + 1)
-    return turns <= _INLINE_TURNS
-
-
-def _size(value: Any, most: int) -> int:
-    """Elements and characters in a value, counted no further than `most`."""
-    stack, total = [value], 0
-    while stack and total < most:
-        item = stack.pop()
-        total += 1
-        if isinstance(item, Mapping):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, str):
-            total += len(item) // 16
-    return total
+def _about(source: str, message: str) -> str:
+    return f"{OPEN} {shorten(source)} }}}}: {message}"

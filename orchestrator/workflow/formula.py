@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from orchestrator.workflow.budget import Shape
+from orchestrator.workflow.budget import Shape, Size
 from orchestrator.workflow.cel_source import CelSource, Path
 from orchestrator.workflow.evaluation import program
 from orchestrator.workflow.functions import KNOWN
@@ -30,30 +30,51 @@ class Formula:
         self.source = source
         self.cel = CelSource(source)
 
-    def problems(self, max_bytes: int | None) -> list[str]:
+    def problems(self, max_bytes: int | None = None) -> list[str]:
         """What is wrong with it; nothing: it may be evaluated. `max_bytes` None leaves the length out."""
         if max_bytes is not None and (size := len(self.source.encode("utf-8", "surrogatepass"))) > max_bytes:
             return [f"is {size:,} bytes long; the limit is {max_bytes:,}"]
         return self._problems
 
     @cached_property
+    def _broken(self) -> str | None:
+        return self._too_deep() or self._not_cel()
+
+    @cached_property
     def _problems(self) -> list[str]:
-        found = self._too_deep() or self._not_cel()
-        if found:
-            return [found]
+        if self._broken:
+            return [self._broken]
         problems = [self._wrong_function(name) for name in self.cel.functions if name not in KNOWN]
         problems += [problem for path in self.cel.paths if (problem := self._wrong_path(path))]
-        problems += [f"a variable of map or filter may not be called `{macro.variable}`; choose another name"
-                     for macro in self.cel.macros if macro.variable in ROOTS]
+        problems += [
+            f"a variable of map or filter may not be called `{macro.variable}`; choose another name"
+            for macro in self.cel.macros
+            if macro.variable in ROOTS
+        ]
         return list(dict.fromkeys(problems))
 
     @cached_property
-    def shape(self) -> Shape:
-        return Shape.of(self.cel)
+    def paths(self) -> tuple[Path, ...]:
+        """The paths it reads that exist in the language; none if it is no CEL."""
+        if self._broken:
+            return ()
+        return tuple(path for path in self.cel.paths if path.root in ROOTS)
 
     @cached_property
     def plain(self) -> Path | None:
+        """The path, if the expression is one path and nothing else."""
         return self.cel.plain
+
+    @cached_property
+    def _shape(self) -> Shape:
+        return Shape.of(self.cel)
+
+    def units(self, variables: Mapping[str, Any]) -> int:
+        """The most work that evaluating over these values can be, in the unit of `budget`."""
+        size = Size()
+        for value in variables.values():
+            size.add(value)
+        return self._shape.units(size)
 
     @cached_property
     def _wanted(self) -> dict[str, Any]:
@@ -69,7 +90,8 @@ class Formula:
 
     def narrow(self, scope: Mapping[str, Any]) -> dict[str, Any]:
         """The part of the scope that the expression names; CEL converts all it is given, 2 us for each element."""
-        return _narrow(scope, self._wanted)
+        part: dict[str, Any] = _narrow(scope, self._wanted)
+        return part
 
     def _too_deep(self) -> str | None:
         # The parser and the evaluator recurse: 128 brackets, or 1,000 operators in a row, overflow a thread's stack
@@ -101,7 +123,8 @@ class Formula:
             return f"is not valid CEL at column {column}: {_readable(reason)}"
         if re.search(r"[A-Za-z_]\s*\{", self.source) and any(
             token.kind == "name" and self.cel.tokens[at + 1].text == "{"
-            for at, token in enumerate(self.cel.tokens[:-1]) if token.text != "in"
+            for at, token in enumerate(self.cel.tokens[:-1])
+            if token.text != "in"
         ):
             return "has a name before `{`; messages are not supported, write a map {'key': value}"
         return None

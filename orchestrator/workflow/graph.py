@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from orchestrator.workflow.loader import LoadedWorkflow, Place
 from orchestrator.workflow.plan import PlanStep, StepKind
@@ -38,6 +39,16 @@ class Graph:
     ends: dict[str, str] = field(default_factory=dict)
     problems: list[tuple[Place, str]] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
+    containers: int = 0
+
+    def missing(self, place: Place, message: str) -> None:
+        """Something is not there; no news if the schema refused a key of that place, which may have been meant."""
+        if ".".join(map(str, place)) not in self._refused:
+            self.problems.append((place, message))
+
+    @cached_property
+    def _refused(self) -> frozenset[str]:
+        return frozenset(problem.path.rpartition(".")[0] for problem in self.loaded.problems)
 
     def block(self, steps: Iterable[Step], place: Place, after: list[str], gate: str | None, depth: int) -> None:
         """Lay out a sequence; its first step comes after the given nodes."""
@@ -61,7 +72,7 @@ class Graph:
         if kind is None:
             return None
         if step.id is None:
-            self.problems.append((place, "the step has no `id`"))
+            self.missing(place, "the step has no `id`")
             return None
         node = Node(step.id, kind, place, step, self._needs(step, after, gate), gate)
         return self._add(node, end=step.id)
@@ -70,7 +81,8 @@ class Graph:
         own_keys = {"parallel", *_SHARED_KEYS}
         for key in sorted(_keys(step) - own_keys):
             self.problems.append(((*place, key), f"a `parallel` has no {key!r}; set it on the steps inside"))
-        name = step.id or f"parallel-{sum(node.kind == 'join' for node in self.nodes.values()) + 1}"
+        self.containers += 1
+        name = step.id or f"parallel.{self.containers}"  # no user's id has a dot
         needs = self._needs(step, after, gate)
         if step.when is not None or step.run_if is not None:
             name = self._add(Node(name, "gate", place, step, needs, gate), end=f"{name}.end")
@@ -103,7 +115,7 @@ class Graph:
         if step.set is not None:
             return "set"
         if not has_agent:
-            self.problems.append((place, "the step does nothing: give it `agent`, `capability`, `set` or `parallel`"))
+            self.missing(place, "the step does nothing: give it `agent`, `capability`, `set` or `parallel`")
             return None
         if step.agent is not None and step.capability is not None:
             self.problems.append((place, "`agent` and `capability` exclude each other"))
@@ -125,7 +137,8 @@ class Graph:
     def _claim_id(self, step_id: str, place: Place, end: str) -> bool:
         if step_id in self.ends:
             first = self.loaded.lines.line(self.places[step_id])
-            self.problems.append(((*place, "id"), f"the id {step_id!r} is there twice; the first one is in line {first}"))
+            message = f"the id {step_id!r} is there twice; the first one is in line {first}"
+            self.problems.append(((*place, "id"), message))
             return False
         self.ends[step_id] = end
         self.places[step_id] = place

@@ -25,6 +25,7 @@ _TYPES: dict[str, Callable[[Json], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "any": lambda value: True,
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ARTICLE = {"integer": "an", "array": "an", "object": "an"}
 
 
@@ -43,6 +44,10 @@ def check_declaration(declared: Input) -> list[tuple[Place, str]]:
     for keyword, types in _KEYWORD_TYPES.items():
         if keyword in declared.model_fields_set and declared.type not in types:
             return [((keyword,), f"{keyword!r} goes with type {' or '.join(types)}, not with {declared.type}")]
+    for low, high in (("minimum", "maximum"), ("min_length", "max_length")):
+        least, most = getattr(declared, low), getattr(declared, high)
+        if least is not None and most is not None and least > most:
+            return [((low,), f"{low!r} is larger than {high!r}, so that no value fits")]
     if declared.required:
         return []
     wrong = _wrong(declared.default, input_schema(declared))
@@ -86,13 +91,15 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
     return values
 
 
-def parse_input(plan: Plan, name: str, text: str) -> Json:
+def parse_input(schema: Mapping[str, Mapping[str, Json]], name: str, text: str) -> Json:
     """The value of `-i name=text`: text stays text where the input is a string, everything else is read as JSON.
 
+    Args:
+        schema: the plan's `inputs_schema`.
     Raises:
         ValueError: the text is no JSON; says what to write.
     """
-    kind = plan.inputs_schema.get(name, {}).get("type", "any")
+    kind = schema.get(name, {}).get("type", "any")
     if kind == "string":
         return text
     try:
@@ -108,12 +115,31 @@ def _wrong(value: Json, declared: Mapping[str, Json]) -> str | None:
     kind = declared["type"]
     if not _TYPES[kind](value):
         return f"must be {_ARTICLE.get(kind, 'a')} {kind}, and is {_shown(value)}"
+    if strange := _not_json(value):
+        return strange
     if "enum" in declared and declared["enum"] is not None and value not in declared["enum"]:
         near = did_you_mean(value, map(str, declared["enum"])) if isinstance(value, str) else ""
         return f"is {_shown(value)}, and must be one of {listed(_shown(choice) for choice in declared['enum'])}{near}"
-    if kind == "integer" and not -(2**63) <= value < 2**63:
-        return "does not fit into 64 bits"
     return _out_of_range(value, declared)
+
+
+def _not_json(value: Json) -> str | None:
+    """What in a value JSON cannot say: Python programs can give anything."""
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else "holds a number that does not fit into 64 bits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"holds {value}, which is no JSON number"
+    if isinstance(value, str):
+        return "holds half of a surrogate pair, which is no text" if _SURROGATE.search(value) else None
+    if isinstance(value, list):
+        return next((strange for item in value if (strange := _not_json(item))), None)
+    if isinstance(value, dict):
+        keys = (None if isinstance(key, str) else f"has the key {key!r}, and keys are text" for key in value)
+        parts = (*keys, *map(_not_json, value.keys()), *map(_not_json, value.values()))
+        return next((strange for strange in parts if strange), None)
+    return f"holds a {type(value).__name__}, which is no JSON value"
 
 
 def _out_of_range(value: Json, declared: Mapping[str, Json]) -> str | None:

@@ -52,7 +52,7 @@ def load_workflow(source: str | Path, *, text: str | None = None, limits: Settin
     limits = limits or Settings()
     if text is None:
         text = _read(Path(source), limits.max_definition_bytes)
-    elif len(text) > limits.max_definition_bytes:
+    elif len(text.encode("utf-8", "surrogatepass")) > limits.max_definition_bytes:
         raise _invalid(file, 0, f"is larger than {limits.max_definition_bytes:,} bytes")
     try:
         value, lines = read_yaml(text)
@@ -70,11 +70,11 @@ def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
         try:
             return LoadedWorkflow(Workflow.model_validate(value), file, lines, tuple(problems))
         except ValidationError as error:
-            empty = LoadedWorkflow(Workflow.model_construct(), file, lines)
+            empty = LoadedWorkflow(Workflow.model_construct(name="", steps=[]), file, lines)
             mistakes = error.errors(include_url=False)
-            places = [tuple(part for part in found["loc"] if not _is_branch_of_union(part)) for found in mistakes]
+            places = [_place(found["loc"]) for found in mistakes]
             new = [empty.problem(place, _message(found, place)) for found, place in zip(mistakes, places, strict=True)]
-            problems += [problem for problem in new if problem not in problems]
+            problems = list(dict.fromkeys(problems + new))
             rest = _without(value, {place for place, found in zip(places, mistakes, strict=True)})
             if ("name",) in places:
                 rest["name"] = "unnamed"  # the one other thing without which nothing else could be checked
@@ -95,6 +95,8 @@ def _without(value: Json, places: set[Place], here: Place = ()) -> Json:
 
 def _read(path: Path, most: int) -> str:
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device might never end
+            raise _invalid(str(path), 0, "is a folder" if path.is_dir() else "is no regular file")
         with path.open("rb") as stream:
             data = stream.read(most + 1)
     except FileNotFoundError:
@@ -114,9 +116,14 @@ def _invalid(file: str, line: int, message: str) -> WorkflowInvalid:
     return WorkflowInvalid([Problem(file, line, "", message)])
 
 
-def _is_branch_of_union(part: str | int) -> bool:
-    # pydantic adds the name of the tried alternative to the place: `str`, `bool`, `list[any]`, `int`
-    return isinstance(part, str) and (part in ("str", "bool", "int", "float") or part.startswith("list["))
+_UNIONS = ("when", "foreach", "minimum", "maximum")
+
+
+def _place(loc: Place) -> Place:
+    """The place in the document: pydantic adds which alternative of a union it tried, and `[key]` for a wrong key."""
+    if len(loc) > 1 and (loc[-1] == "[key]" or (loc[-2] in _UNIONS and isinstance(loc[-1], str))):
+        return loc[:-1]
+    return loc
 
 
 def _message(found: Any, place: Place) -> str:
@@ -129,19 +136,36 @@ def _message(found: Any, place: Place) -> str:
         words = [word.strip("'\" ") for word in found["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return f"{_short(given)} is not one of {', '.join(words)}{did_you_mean(str(given), words)}"
     if kind == "string_pattern_mismatch":
-        return f"{_short(given)} is no name here: {_NAME_RULES.get(found['ctx']['pattern'], found['ctx']['pattern'])}"
+        return f"{_short(given)} is no name here: {_NAME_RULES[found['ctx']['pattern']]}{_odd_letter(given)}"
+    if place[-1] in _WANTED and kind in ("string_type", "bool_type", "list_type"):
+        return f"must be {_WANTED[str(place[-1])]}, and is {_short(given)}"
     if kind == "value_error":
         return str(found["ctx"]["error"])
-    wanted = {"string_type": "text", "list_type": "a list", "dict_type": "a mapping", "bool_type": "true or false",
-              "int_type": "an integer", "model_type": "a mapping", "model_attributes_type": "a mapping"}
+    wanted = {
+        "string_type": "text",
+        "list_type": "a list",
+        "dict_type": "a mapping",
+        "bool_type": "true or false",
+        "int_type": "an integer",
+        "model_type": "a mapping",
+        "model_attributes_type": "a mapping",
+    }
     if kind in wanted:
         hint = "; put it in quotes" if kind == "string_type" and isinstance(given, (bool, int, float)) else ""
         return f"must be {wanted[kind]}, and is {_short(given)}{hint}"
     if kind in ("too_short", "list_too_short"):
         return "must not be empty"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return _out_of_range(found["ctx"], place, given)
     return f"{found['msg'][:1].lower()}{found['msg'][1:]}, and is {_short(given)}"
 
 
+_WANTED = {
+    "when": "an expression `${{ ... }}`, true or false",
+    "foreach": "a list, or an expression `${{ ... }}` that gives one",
+    "minimum": "a number",
+    "maximum": "a number",
+}
 _NAME_RULES = {
     "^[a-z0-9-]{1,100}$": "use a-z, 0-9 and '-', 100 at most",
     "^[A-Za-z_][A-Za-z0-9_-]{0,63}$": "use letters, digits, '_' and '-', not first a digit, 64 at most",
@@ -149,11 +173,26 @@ _NAME_RULES = {
 }
 
 
+def _out_of_range(limits: dict[str, int], place: Place, given: Json) -> str:
+    if place[-1] in ("timeout", "delay", "max_delay"):
+        return f"must be {'longer than 0' if 'ge' in limits else 'no longer than 366d'}, and is {_short(given)}"
+    word, limit = ("at least", limits["ge"]) if "ge" in limits else ("at most", limits["le"])
+    return f"must be {word} {limit}, and is {_short(given)}"
+
+
+def _odd_letter(text: str) -> str:
+    """Letters that look like others, and those that nobody sees, by their number."""
+    odd = next((letter for letter in text if not " " <= letter <= "~"), None)
+    return f"; it has U+{ord(odd):04X}" if odd else ""
+
+
 def _unknown_key(place: Place) -> str:
     model = _model_at(place[:-1])
     key = str(place[-1])
     if key in LATER.get(model.__name__, ()):
         return f"{key!r} is not supported yet by this version"
+    if key == "<<":
+        return "merge keys (`<<`) are no part of YAML 1.2; write the keys out"
     known = [field.alias or name for name, field in model.model_fields.items()]
     near = did_you_mean(key, known)
     return f"unknown key {key!r}{near or f'; known are {listed(known)}'}"

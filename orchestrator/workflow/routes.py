@@ -52,7 +52,7 @@ def _task(node: Node, spec: Step, graph: Graph, agent: AgentInfo) -> TaskInfo | 
     if len(names) == 1:
         return agent.tasks[0]
     has = f"has several tasks; say which: {listed(names)}" if names else "has no task"
-    graph.problems.append((node.place, f"agent {agent.name!r} {has}"))
+    graph.missing(node.place, f"agent {agent.name!r} {has}")
     return None
 
 
@@ -62,8 +62,9 @@ def _check_parameters(node: Node, spec: Step, graph: Graph, name: str, task: Tas
         for parameter in given:
             if parameter not in task.params:
                 near = did_you_mean(parameter, task.params) or f"; it has {listed(task.params)}"
-                graph.problems.append(((*node.place, "with", parameter), f"{name} has no parameter {parameter!r}{near}"))
+                message = f"{name} has no parameter {parameter!r}{near}"
+                graph.problems.append(((*node.place, "with", parameter), message))
     missing = [parameter for parameter, required in task.params.items() if required and parameter not in given]
     if missing:
         place = (*node.place, "with") if given else node.place
-        graph.problems.append((place, f"{name} needs {listed(repr(parameter) for parameter in missing)} under `with`"))
+        graph.missing(place, f"{name} needs {listed(repr(parameter) for parameter in missing)} under `with`")

@@ -25,7 +25,8 @@ LATER = {
 def _duration(value: Any) -> int:
     found = re.fullmatch(r"(\d+)(ms|s|m|h|d)", value) if isinstance(value, str) else None
     if not found:
-        hint = f"write {value}s" if isinstance(value, int) and not isinstance(value, bool) else "write 500ms, 30s, 5m"
+        bare = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        hint = f"write {value}s" if bare else "write it as 500ms, 30s, 5m, 24h or 7d"
         raise ValueError(f"{value!r} is no duration; {hint}")
     return int(found[1]) * _UNITS_MS[found[2]]
 
@@ -36,6 +37,8 @@ def _text(value: Any) -> Any:
 
 #: Milliseconds, written `500ms 30s 5m 24h 7d`.
 Duration = Annotated[int, BeforeValidator(_duration), Field(le=366 * 86_400_000)]
+#: A time-out: a duration that is not zero.
+Timeout = Annotated[int, BeforeValidator(_duration), Field(ge=1, le=366 * 86_400_000)]
 StepId = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -60,7 +63,7 @@ class Defaults(Model):
     """What holds for every step that does not say otherwise."""
 
     retry: RetryPolicy | None = None
-    timeout: Duration | None = None
+    timeout: Timeout | None = None
 
 
 class Input(Model):
@@ -96,7 +99,7 @@ class Step(Model):
     max_parallel: int | None = Field(None, ge=1)
     on_item_error: Literal["fail", "collect", "skip"] | None = None
     retry: RetryPolicy | None = None
-    timeout: Duration | None = None
+    timeout: Timeout | None = None
     on_error: Literal["fail", "continue"] | None = None
     priority: Priority | None = None
     set: dict[str, Json] | None = None
@@ -113,7 +116,7 @@ class Workflow(Model):
     description: str | None = None
     inputs: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Input] = {}
     priority: Priority = "medium"
-    timeout: Duration | None = None
+    timeout: Timeout | None = None
     defaults: Defaults = Defaults()
     steps: list[Step] = Field(min_length=1)
     outputs: dict[str, Json] | None = None

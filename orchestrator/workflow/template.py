@@ -42,8 +42,11 @@ def split(text: str) -> tuple[str | Expr, ...]:
             continue
         literal += text[at:start]
         end = _end(text, start + len(OPEN))
-        pieces += [literal, Expr(text[start + len(OPEN) : end].strip())] if literal else [
-            Expr(text[start + len(OPEN) : end].strip())]
+        pieces += (
+            [literal, Expr(text[start + len(OPEN) : end].strip())]
+            if literal
+            else [Expr(text[start + len(OPEN) : end].strip())]
+        )
         literal = ""
         at = end + 2
     literal += text[at:]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentStartEvent,
-    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -21,12 +20,15 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 
+from orchestrator.workflow.yaml_events import events
+
 Json = Any
 Place = tuple[str | int, ...]
 
 _MAX_DEPTH = 200
 _MAX_VALUES = 1_000_000  # with every alias counted as often as it is used
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_UNWRITABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -64,11 +66,12 @@ def read_yaml(text: str) -> tuple[Json, Lines]:
     Raises:
         YamlMistake: the first thing that is no YAML 1.2, or no JSON value.
     """
-    if surrogate := _SURROGATE.search(text):
-        raise YamlMistake(text.count("\n", 0, surrogate.start()) + 1, "half of a surrogate pair is no text")
+    if unwritable := _UNWRITABLE.search(text):
+        line = text.count("\n", 0, unwritable.start()) + 1
+        raise YamlMistake(line, f"the character U+{ord(unwritable.group()):04X} is not allowed in YAML")
     builder = _Builder()
     try:
-        return builder.build(YAML(typ="safe", pure=True).parse(text)), builder.lines
+        return builder.build(events(text)), builder.lines
     except YAMLStreamError as error:
         raise YamlMistake(1, f"is no YAML: {str(error).splitlines()[0]}") from None
     except MarkedYAMLError as error:
@@ -93,8 +96,8 @@ class _Builder:
         self.anchors: dict[str, tuple[Json, int]] = {}
         self.values = 0
 
-    def build(self, events: Any) -> Json:
-        self.events = iter(events)
+    def build(self, events: Iterator[Any]) -> Json:
+        self.events = events
         document: Json = None
         count = 0
         for event in self.events:
@@ -109,7 +112,7 @@ class _Builder:
             raise YamlMistake(1, "is empty")
         return document
 
-    def node(self, event: Event, place: Place, depth: int) -> Json:
+    def node(self, event: Any, place: Place, depth: int) -> Json:
         line = event.start_mark.line + 1
         self.lines.known.setdefault(place, line)
         self._count(line, 1)

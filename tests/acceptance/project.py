@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
-TEAM = '''
+TEAM = """
 import time
 from orchestrator import Agent, Context
 
@@ -36,7 +36,7 @@ def sleep(seconds: float, ctx: Context) -> dict:
     ctx.progress(0.5, "half [bold]asleep[/bold]")
     time.sleep(seconds)
     return {}
-'''
+"""
 
 WORKFLOWS = {
     "hello.yaml": """
@@ -58,8 +58,10 @@ steps:
 """,
     "sleep.yaml": """
 name: sleep
+inputs:
+  seconds: {type: number, default: 60}
 steps:
-  - {id: nap, agent: slow, task: sleep, with: {seconds: 60}}
+  - {id: nap, agent: slow, task: sleep, with: {seconds: "${{ inputs.seconds }}"}}
 """,
     "broken.yaml": """
 name: broken
@@ -84,8 +86,8 @@ class Project:
             name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "FLOWER_"))
         } | {
             "ORCHESTRATOR_HOME": str(folder / "state"),
-            # An argument that names this folder would do, but not every command takes --agents.
             "ORCHESTRATOR_AGENTS": str(self.agents),
+            "ORCHESTRATOR_LEASE_S": "3",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         }
 
@@ -101,6 +103,10 @@ class Project:
         done = self.call(*words, "--json")
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout)
+
+    def online(self) -> set[str]:
+        """The agents that a worker serves now."""
+        return {agent["name"] for agent in self.json("agents") if agent["presence"] == "online"}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a command that goes on."""

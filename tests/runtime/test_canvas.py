@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
+
 from orchestrator.records import Advance
 from orchestrator.runtime.app import App, make_app
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.settings import Settings
 from orchestrator.store import embedded
 from orchestrator.store.runs import RunStore
-
 from tests.factories import plan, task
 
 
@@ -115,6 +116,6 @@ def test_the_bytes_of_a_message_do_not_grow_with_the_workflow(
     for length in (10, 1000):
         client.delete("agent.writer\x06\x166")
         names = [f"s{i:04}" for i in range(length)]
-        send(app, create(plan(task(names[0]), *(task(b, a) for a, b in zip(names, names[1:], strict=False)))))
+        send(app, create(plan(task(names[0]), *(task(b, a) for a, b in itertools.pairwise(names)))))
         sizes.append(len(client.lindex("agent.writer\x06\x166", 0)))
     assert sizes[0] == sizes[1] < 4096

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from orchestrator.records import Advance, StepError
 from orchestrator.states import RunState, StepState
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.plan import PlanStep
-
 from tests.factories import foreach, plan, task
 
 ERROR = StepError("ValueError", "no luck")

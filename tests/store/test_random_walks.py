@@ -11,12 +11,12 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from orchestrator.records import StepError
 from orchestrator.states import RUN_TRANSITIONS, TRANSITIONS, RunState, StepState
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.plan import PlanStep
 from orchestrator.workflow.segments import dispatch_table
-
 from tests.conftest import KEYS
 from tests.factories import foreach, plan, task
 

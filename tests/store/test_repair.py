@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from orchestrator.errors import RunNotFound
 from orchestrator.records import StepError
 from orchestrator.states import RunState, StepState
 from orchestrator.store.runs import Lease, RunStore
 from orchestrator.store.timers import Timers
-
 from tests.factories import foreach, plan, task
 from tests.waiting import wait_until
 

@@ -4,21 +4,26 @@
 -- ARGV: 1 now in s; 2 delivery tag; 3 n; 4 lifetime of a wake-up in ms; then per queue the end of its entry in
 --       `unacked` (kombu's form, [message, exchange, routing key]), or '' if its messages are not acknowledged
 -- State: queued -> unacked. Nothing is removed before it is noted, so that no error in between can lose it.
--- Returns {number of the queue from 1, message}, or nil when all queues are empty; then nobody has to be woken either.
+-- Returns {number of the queue from 1, message, 1 if there are more}, or nil when all queues are empty; then nobody has
+--       to be woken either.
 -- Cost: O(n * priorities); the message is copied, not decoded
 local n, wake_ms = tonumber(ARGV[3]), ARGV[4]
 local first = 3 + n
 
-local function leave_wake_up(queue)
+-- Whether the queue holds more; if so somebody is woken for it, else a wake-up left over is taken away.
+local function more_in(queue)
   local wake = KEYS[2 + queue]
-  if redis.call('EXISTS', wake) == 1 then return end
   for k = first + queue - 1, #KEYS, n do
     if redis.call('EXISTS', KEYS[k]) == 1 then
-      redis.call('LPUSH', wake, '1')
-      redis.call('PEXPIRE', wake, wake_ms)
-      return
+      if redis.call('EXISTS', wake) == 0 then
+        redis.call('LPUSH', wake, '1')
+        redis.call('PEXPIRE', wake, wake_ms)
+      end
+      return true
     end
   end
+  redis.call('DEL', wake)
+  return false
 end
 
 for k = first, #KEYS do
@@ -31,8 +36,9 @@ for k = first, #KEYS do
       redis.call('ZADD', KEYS[2], ARGV[1], ARGV[2])
     end
     redis.call('LTRIM', KEYS[k], 0, -2)
-    for other = 1, n do leave_wake_up(other) end
-    return {queue, message}
+    local more = 0
+    for other = 1, n do if more_in(other) then more = 1 end end
+    return {queue, message, more}
   end
 end
 for queue = 1, n do redis.call('DEL', KEYS[2 + queue]) end

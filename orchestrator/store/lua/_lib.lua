@@ -1,9 +1,9 @@
 -- Purpose: what the transitions of a run share. Put before each script that changes a run.
 -- KEYS: 1 run hash, 2 steps hash, 3 outputs hash, 4 events stream, 5 plan hash, 6 timers zset, 7 ready zset,
---       8 queues hash, 9 wake list. ARGV[1]: run id. Time is the server's.
+--       8 queues hash, 9 wake list, 10 ended stream. ARGV[1]: run id. Time is the server's.
 -- Cost: O(successors of what became terminal).
 local RUN, STEPS, OUTPUTS, EVENTS, PLAN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local TIMERS, READY, QUEUES, WAKE = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local TIMERS, READY, QUEUES, WAKE, ENDED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local RUN_ID = ARGV[1]
 local RESCUE_MS = 5000   -- a decision not taken by then is taken by the keeper
 local SOON_MS = 1000     -- the keeper looks at least this often by itself
@@ -203,6 +203,7 @@ local function end_run(state, outputs, failure)
   drop_timer('run', RUN_ID, '-', '0')
   drop_timer('decide', RUN_ID, '$outputs', '0')
   emit('run.' .. state, nil, nil, failure)
+  redis.call('XADD', ENDED, 'MAXLEN', '~', 1000, '*', 'run', RUN_ID)
   local retention = redis.call('HGET', RUN, 'retention_ms')
   for _, key in ipairs({RUN, STEPS, OUTPUTS, EVENTS}) do redis.call('PEXPIRE', key, retention) end
   if redis.call('HINCRBY', PLAN, 'live', -1) <= 0 then redis.call('PEXPIRE', PLAN, retention) end

@@ -1,0 +1,32 @@
+"""The same chain as bare Celery runs it: its own transport, its result backend, its defaults; prefork, two slots.
+
+`BROKER` is the URL of the server. Nothing of the orchestrator is imported.
+"""
+
+import os
+
+import redis
+from celery import Celery, chain
+
+URL = os.environ.get("BROKER", "redis://127.0.0.1:6379")
+QUEUE = "bare"
+
+app = Celery("bare", broker=URL, backend=os.environ.get("RESULTS", URL))
+app.conf.update(task_default_queue=QUEUE, broker_connection_retry_on_startup=True)
+
+
+@app.task
+def noop() -> str:
+    return "x" * 200
+
+
+@app.task
+def last(key: str) -> str:
+    """The chain's last step tells whoever waits."""
+    redis.Redis.from_url(os.environ["WATCH"]).lpush(key, "done")
+    return "x" * 200
+
+
+def submit(length: int, key: str) -> None:
+    """Send a chain of `length` tasks; the last one pushes to the list `key`."""
+    chain(*(noop.si() for _ in range(length - 1)), last.si(key)).apply_async()

@@ -1,0 +1,71 @@
+"""The house: imports point left, nobody but runtime knows Celery, nobody but the store's clients know Redis."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+
+ROOT = Path(orchestrator.__file__).parent
+
+#: Left to right. A room may import from itself and from what stands left of it.
+LAYERS = (
+    ("errors", "states", "outcomes", "records", "settings", "backoff", "events", "ids"),
+    ("workflow",),
+    ("store",),
+    ("agents",),
+    ("runtime",),
+    ("client", "documents", "testing"),
+    ("cli", "__init__", "__main__"),
+)
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.parts[0] if len(path.parts) > 1 else path.stem
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of what a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_point_left(path: Path) -> None:
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "orchestrator" or len(parts) < 2 or parts[1] not in RANK:
+            continue
+        assert RANK[parts[1]] <= RANK[room(path)], f"{path} imports {name}, which stands right of it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_each_library_has_its_room(path: Path) -> None:
+    libraries = {name.split(".")[0] for name in imports(path)}
+    if room(path) not in ("runtime", "cli"):
+        assert not libraries & {"celery", "kombu", "flower", "billiard"}, f"{path} knows Celery"
+    if room(path) not in ("store", "runtime"):
+        assert "redis" not in libraries or path.parts[0] == "cli", f"{path} knows Redis"
+    if room(path) != "workflow":
+        assert not libraries & {"cel", "ruamel"}, f"{path} knows the workflow's language"
+
+
+def test_the_engine_imports_no_agent_and_agents_import_only_the_public_names() -> None:
+    for path in FILES:
+        assert not {name for name in imports(path) if name.split(".")[0] == "workers"}, path
+    for path in sorted((ROOT.parent / "workers").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("orchestrator"):
+                allowed = {"orchestrator"} | ({"orchestrator.runtime.app"} if path.stem == "celery" else set())
+                assert node.module in allowed, f"{path.name} imports {node.module}"
