@@ -8,6 +8,7 @@ password, so that its own checks (cross-site requests, API) are those of a prote
 from __future__ import annotations
 
 import hmac
+import logging
 import signal
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ def run_flower(server: FlowerServer) -> None:
     options.basic_auth = server.credentials
     options.max_tasks = MAX_TASKS
     setup_logging()
+    logging.getLogger("flower.inspector").setLevel(logging.ERROR)  # it warns when no worker is there to answer
     flower = _GuardedFlower(_Door(server), capp=make_app(server.settings), options=options, **flower_settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: flower.io_loop.add_callback_from_signal(flower.io_loop.stop))

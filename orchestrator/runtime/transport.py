@@ -99,7 +99,8 @@ class Channel(stock.Channel):
         with self.conn_or_acquire() as client:
             if batch is None and queue not in self._expires:
                 key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-                self._push(keys=[key, self._wake_key(queue)], args=[dumps(message, separators=_COMPACT), WAKE_TTL_MS], client=client)
+                text = dumps(message, separators=_COMPACT)
+                self._push(keys=[key, self._wake_key(queue)], args=[text, WAKE_TTL_MS], client=client)
                 return
             super()._put(queue, message, **kwargs)
             send = batch.add if batch is not None else lambda name, *args: getattr(client, name)(*args)

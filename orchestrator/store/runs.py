@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 import redis
@@ -20,7 +21,7 @@ from orchestrator.store.plans import plan_fields
 from orchestrator.store.reader import RunReader, scope
 from orchestrator.store.scripts import Scripts
 from orchestrator.store.values import pack, unpack
-from orchestrator.workflow.plan import Plan, step_from_json
+from orchestrator.workflow.plan import Plan, PlanStep, step_from_json
 
 Json = Any
 
@@ -102,7 +103,7 @@ class RunStore(RunReader):
         if reply is None:
             return None
         attempt, failures, body, item, inputs, steps, workflow = reply
-        step = step_from_json(json.loads(body))
+        step = _parse_step(body)
         index = _index(step_id)
         readable = scope(run_id, workflow, _pairs(inputs), _triples(steps))
         if index is not None:
@@ -200,6 +201,12 @@ class RunStore(RunReader):
         keys = self.keys
         own = [keys.run(run_id), keys.steps(run_id), keys.outputs(run_id), keys.events(run_id)]
         return [*own, keys.plan(self.plan_hash(run_id)), keys.timers, keys.ready, keys.queues, keys.wake, keys.ended]
+
+
+@lru_cache(maxsize=4096)
+def _parse_step(body: str) -> PlanStep:
+    # Plans never change, and the same few steps are claimed again and again; nobody writes to a PlanStep.
+    return step_from_json(json.loads(body))
 
 
 def _advance(run_id: str, reply: list[Any]) -> Advance | None:

@@ -16,7 +16,7 @@ from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.graph import Graph, Node, inline_joins
 from orchestrator.workflow.inputs import check_declaration, input_schema
 from orchestrator.workflow.loader import LoadedWorkflow
-from orchestrator.workflow.nearby import did_you_mean
+from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import ForEach, Plan, PlanStep, Retry
 from orchestrator.workflow.reads import Reader
 from orchestrator.workflow.routes import resolve_agent

@@ -113,10 +113,10 @@ def parse_input(schema: Mapping[str, Mapping[str, Json]], name: str, text: str) 
 
 def _wrong(value: Json, declared: Mapping[str, Json]) -> str | None:
     kind = declared["type"]
-    if not _TYPES[kind](value):
-        return f"must be {_ARTICLE.get(kind, 'a')} {kind}, and is {_shown(value)}"
     if strange := _not_json(value):
         return strange
+    if not _TYPES[kind](value):
+        return f"must be {_ARTICLE.get(kind, 'a')} {kind}, and is {_shown(value)}"
     if "enum" in declared and declared["enum"] is not None and value not in declared["enum"]:
         near = did_you_mean(value, map(str, declared["enum"])) if isinstance(value, str) else ""
         return f"is {_shown(value)}, and must be one of {listed(_shown(choice) for choice in declared['enum'])}{near}"
@@ -159,5 +159,5 @@ def _out_of_range(value: Json, declared: Mapping[str, Json]) -> str | None:
 
 
 def _shown(value: Json) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -23,7 +23,7 @@ LATER = {
 
 
 def _duration(value: Any) -> int:
-    found = re.fullmatch(r"(\d+)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", value) if isinstance(value, str) else None
     if not found:
         bare = isinstance(value, int) and not isinstance(value, bool) and value > 0
         hint = f"write {value}s" if bare else "write it as 500ms, 30s, 5m, 24h or 7d"

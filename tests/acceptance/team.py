@@ -59,7 +59,7 @@ class Team:
 
     def start_worker(self, *agents: str, concurrency: int | None = None, pool: str = "prefork") -> int:
         """Start `orchestrator worker` and wait until each agent has one worker more. Returns its process id."""
-        before = {agent: len(self.online().get(agent, [])) for agent in agents}
+        before = self.online()
         words = [sys.executable, "-m", "orchestrator", "worker", *agents, "--pool", pool]
         words += ["-c", str(concurrency)] if concurrency else []
         with (self.folder / "workers.log").open("ab") as log:
@@ -68,7 +68,7 @@ class Team:
             )
         self.workers.append(started)
         wait_until(
-            lambda: all(len(self.online().get(agent, [])) > before[agent] for agent in agents),
+            lambda: all(set(self.online().get(agent, [])) - set(before.get(agent, [])) for agent in agents),
             what=f"workers of {', '.join(agents)}", timeout_s=30,
         )  # fmt: skip
         return started.pid

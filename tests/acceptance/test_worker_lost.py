@@ -50,7 +50,7 @@ def test_a_step_runs_again_when_its_worker_is_killed(crew: Team) -> None:
 
 def test_a_step_runs_again_when_only_the_process_of_its_handler_dies(crew: Team) -> None:
     run = crew.submit("steps: [{id: a, agent: hand, task: die, with: {times: 1}}]")
-    assert run.wait(8).state is RunState.SUCCEEDED
+    assert run.wait(12).state is RunState.SUCCEEDED
     assert (output(run, "a"), attempts(run)) == (2, {"a": 2})
 
 
@@ -63,7 +63,7 @@ def test_the_third_loss_fails_the_step_and_the_rest_goes_on(crew: Team) -> None:
           - {id: after, needs: [deadly], agent: hand, task: echo, with: {value: "${{ steps.deadly.error.type }}"}}
         """
     )
-    assert run.wait(20).state is RunState.SUCCEEDED
+    assert run.wait(30).state is RunState.SUCCEEDED
     assert states(run) == {"deadly": FAILED, "beside": DONE, "after": DONE}
     assert output(run, "after") == "WorkerLost"
     assert len(crew.journal(run, "deadly")) == 3
@@ -90,7 +90,7 @@ def test_a_lost_worker_does_not_use_up_an_attempt_of_the_retry_policy(crew: Team
           - {id: a, agent: hand, task: die, with: {times: 1}, retry: {max_attempts: 1}}
         """
     )
-    assert run.wait(8).state is RunState.SUCCEEDED
+    assert run.wait(12).state is RunState.SUCCEEDED
 
 
 def test_a_frozen_workers_late_answer_changes_nothing(crew: Team) -> None:

@@ -85,5 +85,5 @@ def test_celeryconfig_names_the_server_unless_the_environment_does(
 def test_a_broken_celeryconfig_is_one_line_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "celeryconfig.py").write_text("broker_url = nonsense\n")
-    with pytest.raises(SettingsInvalid, match="celeryconfig.py: NameError"):
+    with pytest.raises(SettingsInvalid, match=r"celeryconfig\.py: NameError"):
         Settings.load()
