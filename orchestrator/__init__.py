@@ -5,24 +5,24 @@ Agents are written with the names under "agents"; programs that submit and watch
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.agents.agent import Agent
-from orchestrator.agents.context import Context
-from orchestrator.errors import (
-    OrchestratorError,
-    RunFailed,
-    RunNotFound,
-    StoreUnavailable,
-    WaitTimeout,
-    WorkflowInvalid,
-)
-from orchestrator.outcomes import Done, Fatal, RetryLater
-from orchestrator.settings import Settings
-from orchestrator.states import RunState, StepState
-
 if TYPE_CHECKING:
+    from orchestrator.agents.agent import Agent
+    from orchestrator.agents.context import Context
     from orchestrator.client import Client, RunHandle
+    from orchestrator.errors import (
+        OrchestratorError,
+        RunFailed,
+        RunNotFound,
+        StoreUnavailable,
+        WaitTimeout,
+        WorkflowInvalid,
+    )
+    from orchestrator.outcomes import Done, Fatal, RetryLater
+    from orchestrator.settings import Settings
+    from orchestrator.states import RunState, StepState
 
 __version__ = "0.1.0"
 
@@ -48,13 +48,19 @@ __all__ = [  # noqa: RUF022 - under headings
     "WorkflowInvalid",
 ]
 
-_LAZY = {"Client": "orchestrator.client", "RunHandle": "orchestrator.client"}
+_ROOMS = {
+    "agents.agent": ("Agent",),
+    "agents.context": ("Context",),
+    "client": ("Client", "RunHandle"),
+    "outcomes": ("Done", "Fatal", "RetryLater"),
+    "settings": ("Settings",),
+    "states": ("RunState", "StepState"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    # The client brings Celery, a quarter of a second of imports that a file which only defines agents does not need.
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Loaded when used: a command that only prints its help needs no pydantic, a file of agents needs no Celery.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"orchestrator.{_ROOM_OF.get(name, 'errors')}"), name)

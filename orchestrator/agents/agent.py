@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from orchestrator.agents.context import Context
 from orchestrator.errors import AgentsNotLoadable, HandlerInputInvalid, HandlerOutputInvalid
+from orchestrator.outcomes import Done
 from orchestrator.workflow.catalog import AgentInfo, TaskInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,16 +38,18 @@ class AgentTask:
     output_type: TypeAdapter[Any] | None
     info: TaskInfo
 
-    def check_input(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def check_input(self, values: Mapping[str, Any], *, show: bool = True) -> dict[str, Any]:
         """The handler's keyword arguments, as the types it declares.
 
+        Args:
+            show: whether an error may quote the value; not if there are secrets among them.
         Raises:
             HandlerInputInvalid: names every field that is missing, unknown or of the wrong type.
         """
         try:
             model = self.input_model.model_validate(values)
         except ValidationError as error:
-            raise HandlerInputInvalid(_one_line(error)) from None
+            raise HandlerInputInvalid(_one_line(error, show)) from None
         arguments = {name: getattr(model, field) for name, field in self.parameters.items()}
         return arguments | (model.model_extra or {})
 
@@ -60,7 +64,7 @@ class AgentTask:
         try:
             return self.output_type.dump_python(self.output_type.validate_python(value), mode="json")
         except ValidationError as error:
-            raise HandlerOutputInvalid(_one_line(error)) from None
+            raise HandlerOutputInvalid(_one_line(error, show=True)) from None
 
 
 class Agent:
@@ -137,7 +141,7 @@ def _build_task(agent: str, name: str, fn: Callable[..., Any]) -> AgentTask:
     try:
         config = ConfigDict(extra="allow" if accepts_any else "forbid", arbitrary_types_allowed=False)
         model = create_model(f"{name}_input", __config__=config, **fields)
-        output = TypeAdapter(hints["return"]) if hints.get("return", Any) is not Any else None
+        output = _output_type(hints.get("return", Any))
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeError) as error:
         raise AgentsNotLoadable(f"{where}: {str(error).splitlines()[0]}") from None
     info = TaskInfo(
@@ -150,6 +154,14 @@ def _build_task(agent: str, name: str, fn: Callable[..., Any]) -> AgentTask:
     return AgentTask(name, fn, inspect.iscoroutinefunction(fn), context, parameters, model, output, info)
 
 
+def _output_type(declared: Any) -> TypeAdapter[Any] | None:
+    """The check for a return type. `Done` says nothing of what is in it; `Done | X` means X."""
+    if typing.get_origin(declared) in (typing.Union, types.UnionType):
+        rest = tuple(part for part in typing.get_args(declared) if part is not Done)
+        declared = typing.Union[rest]  # noqa: UP007
+    return None if declared is Any or declared is Done else TypeAdapter(declared)
+
+
 def _schema(make: Callable[[], dict[str, Any]] | None) -> dict[str, Any] | None:
     try:
         return make() if make else None
@@ -157,12 +169,12 @@ def _schema(make: Callable[[], dict[str, Any]] | None) -> dict[str, Any] | None:
         return None
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, show: bool) -> str:
     parts = []
     for problem in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in problem["loc"]) or "value"
         absent = problem["type"] in ("missing", "extra_forbidden")
-        seen = "" if absent else f" (it is {type(problem['input']).__name__} {_short(problem['input'])})"
+        seen = "" if absent or not show else f" (it is {type(problem['input']).__name__} {_short(problem['input'])})"
         parts.append(f"{place}: {problem['msg'][:1].lower()}{problem['msg'][1:]}{seen}")
     return "; ".join(parts)
 

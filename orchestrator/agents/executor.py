@@ -5,6 +5,7 @@ The executor knows no Celery. What a duplicate, late or outdated attempt wants t
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -59,23 +60,23 @@ class Executor:
             log.debug("nothing to claim: %s %s", run_id, step_id)
             return None
         started = time.monotonic()
+        secrets = Secrets()
         try:
-            output = self._call(claim, worker)
+            output = self._call(claim, worker, secrets)
         except self.interrupts:
             return self._interrupted(claim, time.monotonic() - started)
         except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
-            return self._failed(claim, error)
+            return self._failed(claim, error, secrets)
         return self._committed(claim, self.store.finish_step(run_id, step_id, claim.attempt, output))
 
-    def _call(self, claim: Claim, worker: str) -> str:
+    def _call(self, claim: Claim, worker: str, secrets: Secrets) -> str:
         step = claim.step
         task = self.registry.task(step.agent, step.task)
-        secrets = Secrets()
         try:
             values = render(step.params, {**claim.scope, "secrets": secrets})
         except ExpressionError as error:
             raise ExpressionError(f"with: {error.message}") from None
-        arguments = task.check_input(values)
+        arguments = task.check_input(values, show=not secrets.told)
         if task.context_parameter:
             link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000))
             arguments[task.context_parameter] = Context(
@@ -89,7 +90,7 @@ class Executor:
     def _interrupted(self, claim: Claim, ran_s: float) -> Advance | None:
         limit_ms = claim.step.timeout_ms
         if limit_ms is not None and ran_s * 1000 >= 0.9 * limit_ms:
-            return self._failed(claim, StepTimeout(f"the attempt ran longer than {limit_ms / 1000:g} s"))
+            return self._failed(claim, StepTimeout(f"the attempt ran longer than {limit_ms / 1000:g} s"), Secrets())
         # Not its own time-out: the run was cancelled (the store then refuses this), or the signal was meant for the
         # attempt before this one. Either way nobody is to blame, so the attempt is offered again.
         error = step_error(LeaseLost("the attempt was interrupted"), claim.step_id, claim.attempt)
@@ -97,10 +98,10 @@ class Executor:
             claim, self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
         )
 
-    def _failed(self, claim: Claim, error: BaseException) -> Advance | None:
-        log.warning("%s %s failed: %s", claim.run_id, claim.step_id, type(error).__name__, exc_info=error)
+    def _failed(self, claim: Claim, error: BaseException, secrets: Secrets) -> Advance | None:
+        stored = step_error(error, claim.step_id, claim.attempt, trace=True, redact=secrets.redact)
+        log.warning("%s %s failed: %s\n%s", claim.run_id, claim.step_id, stored.type, stored.traceback)
         delay_ms = next_delay_ms(claim.step.retry, claim.failures + 1, error)
-        stored = step_error(error, claim.step_id, claim.attempt, trace=True)
         return self._committed(
             claim, self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, stored, retry_delay_ms=delay_ms)
         )
@@ -160,12 +161,28 @@ class StoreLink:
 
 
 class Secrets(Mapping[str, str]):
-    """`secrets.NAME`, read from `ORCHESTRATOR_SECRET_NAME` of the worker when an expression asks for it."""
+    """`secrets.NAME`, read from `ORCHESTRATOR_SECRET_NAME` of the worker when an expression asks for it.
+
+    `told` holds the values that were asked for, so that no error of the attempt can carry them away.
+    """
 
     _PREFIX = "ORCHESTRATOR_SECRET_"
 
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
     def __getitem__(self, name: str) -> str:
-        return os.environ[self._PREFIX + name]
+        value = os.environ[self._PREFIX + name]
+        if value:
+            self.told.add(value)
+        return value
+
+    def redact(self, text: str) -> str:
+        """The text with three stars for every secret that was told, also where it is quoted as Python or JSON does."""
+        for value in sorted(self.told, key=len, reverse=True):
+            for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1]):
+                text = text.replace(form, "***")
+        return text
 
     def __iter__(self) -> Iterator[str]:
         return (key.removeprefix(self._PREFIX) for key in os.environ if key.startswith(self._PREFIX))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 from orchestrator.backoff import retry_delay_ms
 from orchestrator.errors import (
@@ -31,10 +32,22 @@ _MAX_MESSAGE = 2000
 _MAX_TRACEBACK = 8000
 
 
-def step_error(error: BaseException, step_id: str, attempt: int | None = None, *, trace: bool = False) -> StepError:
-    """The stored form of an exception; with `trace`, the traceback's last 8,000 characters too."""
-    message = _message(error) or type(error).__name__
-    text = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:] if trace else None
+def step_error(
+    error: BaseException,
+    step_id: str,
+    attempt: int | None = None,
+    *,
+    trace: bool = False,
+    redact: Callable[[str], str] = str,
+) -> StepError:
+    """The stored form of an exception.
+
+    Args:
+        trace: whether the last 8,000 characters of the traceback are part of it.
+        redact: takes out of the message and the traceback what must not be stored.
+    """
+    message = redact(_message(error)) or type(error).__name__
+    text = redact("".join(traceback.format_exception(error)))[-_MAX_TRACEBACK:] if trace else None
     return StepError(type(error).__name__, _shorten(message), step_id, attempt, text)
 
 

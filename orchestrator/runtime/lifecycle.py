@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from celery import bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.signals import worker_shutdown
 
 from orchestrator.agents.agent import Agent
 from orchestrator.runtime.heartbeat import Heartbeat
@@ -23,7 +24,11 @@ _PAUSE_S = 1.0  # after an error, the server being away most of all
 
 
 class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Starts the threads when the worker's pool is up and stops them before it goes."""
+    """Starts the threads when the worker's pool is up, and ends them when it has run dry.
+
+    A step that requires the pool is stopped before it, while attempts may still run for long. Their leases must be
+    kept, so the threads end with Celery's signal that the worker has shut down.
+    """
 
     requires: ClassVar[set[str]] = {"celery.worker.components:Pool"}
 
@@ -45,10 +50,18 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
             heartbeat.beat()
             self._ended.wait(interval_s)
 
+        worker_shutdown.connect(self._end, sender=worker, weak=False)
         self._run("heartbeat", beat)
         self._run("keeper", keeper.tick)
 
     def stop(self, worker: Any) -> None:
+        """Nothing yet: the pool still works off what it runs."""
+
+    def terminate(self, worker: Any) -> None:
+        """A cold stop: what runs is given up, so its lease may lapse."""
+        self._end()
+
+    def _end(self, **_: Any) -> None:
         self._ended.set()
         for thread in self._threads:
             thread.join(timeout=2 * _PAUSE_S)
@@ -58,8 +71,6 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
             except Exception as error:
                 log.info("no goodbye: %s", explain(error))
         self._parts = []
-
-    terminate = stop
 
     def _run(self, name: str, turn: Callable[[], object]) -> None:
         def loop() -> None:

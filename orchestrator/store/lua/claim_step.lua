@@ -25,7 +25,7 @@ rec.lease_until = NOW + ARGV[4]
 save(id, rec)
 timer(rec.lease_until, 'lease', RUN_ID, id, rec.attempt)
 if graph.timeout_ms then timer(NOW + graph.timeout_ms, 'timeout', RUN_ID, id, rec.attempt) end
-emit('step.started', id, rec.attempt)
+emit('step.started', id, rec.attempt, cjson.encode({worker = worker}))
 local base = base_of(id)
 local inputs, steps = {}, {}
 local names = graph.reads_inputs or cjson.decode(redis.call('HGET', RUN, 'input_names'))

@@ -136,6 +136,7 @@ def test_an_input_may_be_called_like_a_type() -> None:
     assert (found.line, found.path) == (4, "inputs.int.type")
 
 
+LIMITS = Settings()
 WORDS = [
     "name: x",
     "steps:",
@@ -159,7 +160,7 @@ WORDS = [
 @given(st.text() | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_nothing_but_workflow_invalid_comes_out_of_any_text(text: str) -> None:
     try:
-        load_workflow("any", text=text)
+        load_workflow("any", text=text, limits=LIMITS)
     except WorkflowInvalid as error:
         assert error.problems
 
@@ -169,7 +170,7 @@ def test_nor_out_of_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: by
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"
     path.write_bytes(data)
     try:
-        load_workflow(path)
+        load_workflow(path, limits=LIMITS)
     except WorkflowInvalid as error:
         assert error.problems
 

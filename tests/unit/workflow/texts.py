@@ -11,6 +11,7 @@ from orchestrator.workflow.compiler import compile_workflow
 from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.plan import Plan
 
+LIMITS = Settings()
 TEAM = Catalog(
     (
         AgentInfo("writer", ("writing",), (TaskInfo("draft", {"topic": True, "notes": False}), TaskInfo("edit"))),
@@ -22,7 +23,9 @@ TEAM = Catalog(
 
 def plan_of(text: str, agents: Catalog | None = None, limits: Settings | None = None) -> Plan:
     """The plan of a text; a text that starts with `- ` is only the steps."""
-    return compile_workflow(load_workflow("flow.yaml", text=_whole(text), limits=limits), agents=agents, limits=limits)
+    return compile_workflow(
+        load_workflow("flow.yaml", text=_whole(text), limits=limits or LIMITS), agents=agents, limits=limits or LIMITS
+    )
 
 
 def problems_of(text: str, agents: Catalog | None = TEAM, limits: Settings | None = None) -> list[Problem]:
