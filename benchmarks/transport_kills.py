@@ -24,11 +24,12 @@ from typing import Any
 
 import kombu
 import redis
+from kombu.transport.redis import Channel
 
-from orchestrator.runtime.transport import SEPARATOR
 from orchestrator.store import embedded
 
 QUEUE, PRIORITY = "load", 6
+SEPARATOR = Channel.sep  # between the name of a queue and its priority in a key
 ROOT = Path(__file__).parents[1]
 BACKLOG = 300  # messages that wait at most
 

@@ -84,10 +84,6 @@ class WaitTimeout(OrchestratorError, TimeoutError):
     """The time to wait is over; what was waited for goes on."""
 
 
-class DuplicateRun(OrchestratorError):
-    """A run with this idempotency key exists already; `run_id` names it."""
-
-
 # --- step -------------------------------------------------------------------------------------------------------
 
 

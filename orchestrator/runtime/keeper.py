@@ -27,6 +27,7 @@ TICK_S = 1.0  # sleep at most this long; the store's scripts wake the keeper for
 HOLD_MS = 2000  # a timer that was taken and not dropped comes back after this
 GRACE_MS = 5000  # a message is not called lost before this; docs/decisions/0003
 LOOK_FOR_LOST_S = 2.0
+TIDY_S = 60.0
 _BATCH = 500
 
 
@@ -38,6 +39,7 @@ class Keeper:
         self._engine: Engine = app.engine
         self._name = name
         self._looked_at = 0.0
+        self._tidied_at = 0.0
         self._actions: dict[str, Callable[[Timer], Advance | None]] = {
             "lease": self._lapse,
             "retry": self._retry,
@@ -45,7 +47,6 @@ class Keeper:
             "decide": self._decide,
             "run": self._end_late_run,
         }
-        self.resent = 0
 
     def tick(self) -> None:
         """Lead if nobody else does, do what is due, and sleep until something may be due again."""
@@ -59,6 +60,9 @@ class Keeper:
         if due.unclaimed and time.monotonic() - self._looked_at >= LOOK_FOR_LOST_S:
             self._looked_at = time.monotonic()
             self._resend_lost()
+        if time.monotonic() - self._tidied_at >= TIDY_S:
+            self._tidied_at = time.monotonic()
+            self._engine.directory.forget_absent()
         if len(due.timers) < _BATCH:
             next_s = TICK_S if due.next_ms is None else min(max(due.next_ms, 1) / 1000, TICK_S)
             timers.wait(self._engine.blocking(), next_s)
@@ -131,7 +135,6 @@ class Keeper:
                 self._engine.timers.forget(suspect)
                 continue
             if advance is not None:
-                self.resent += 1
                 log.warning("sending %s %s again: its message seems lost", suspect.run_id, suspect.step_id)
                 self._carry_on(advance)
 

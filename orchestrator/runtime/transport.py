@@ -33,15 +33,14 @@ from orchestrator.store.connection import Reviving
 logger = logging.getLogger(__name__)
 
 WAKE_TTL_MS = 60_000  # a wake-up only serves consumers that block now, so that lists of dead queues may vanish
+_COMPACT = (",", ":")  # JSON without the spaces that it does not need
 ABANDON_S = 1.0  # how long a closing channel waits for the answer to a pop it has sent
-SEPARATOR = stock.Channel.sep  # between the name of a queue and its priority in a key
 
 
 def _script(name: str) -> str:
     return (files("orchestrator.runtime") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
-_COMPACT = (",", ":")
 PUSH, POP, ACK = _script("push"), _script("pop"), _script("ack")
 POP_SHA = sha1(POP.encode()).hexdigest()
 

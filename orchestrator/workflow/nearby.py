@@ -18,7 +18,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The names with commas, at most a dozen of them."""
-    all_names = list(names)
+    """The names with commas, at most a dozen of them; `none` if there are none."""
+    all_names = list(names) or ["none"]
     shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in all_names[:SHOWN])
     return shown if len(all_names) <= SHOWN else f"{shown} and {len(all_names) - SHOWN} more"

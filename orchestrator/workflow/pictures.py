@@ -7,7 +7,7 @@ from orchestrator.workflow.plan import Plan, PlanStep
 
 FORMATS = ("mermaid", "dot", "text")
 _MERMAID_SHAPES = {
-    "task": '["{}"]', "foreach": '[["{}"]]', "set": '("{}")', "gate": '{{"{}"}}', "join": '(("{}"))',
+    "task": '["{}"]', "foreach": '[["{}"]]', "set": '("{}")', "gate": '{"{}"}', "join": '(("{}"))',
 }  # fmt: skip
 _DOT_SHAPES = {"task": "box", "foreach": "box3d", "set": "ellipse", "gate": "diamond", "join": "point"}
 
@@ -67,9 +67,11 @@ def _text(plan: Plan) -> list[str]:
         before = max((depth[need] for need in step.needs), default=0)
         depth[step.id] = before if step.internal else before + 1
         if not step.internal:
-            needs = listed(_visible(plan, step))
+            needs = _visible(plan, step)
             what = " ".join(_label(step)[1:])
-            lines.append(f"{depth[step.id]:>4}  {step.id:<{width}}  {what}{f'  <- {needs}' if needs else ''}".rstrip())
+            lines.append(
+                f"{depth[step.id]:>4}  {step.id:<{width}}  {what}{f'  <- {listed(needs)}' if needs else ''}".rstrip()
+            )
     return lines
 
 

@@ -18,8 +18,10 @@ def resolve_agent(node: Node, spec: Step, graph: Graph, agents: Catalog | None) 
     if agents is None:
         return spec.agent or f"capability-{spec.capability}", spec.task or node.id
     agent = _agent(node, spec, graph, agents)
-    if agent is None or agent.has_tasks_unknown:
-        return spec.agent or spec.capability, spec.task or node.id
+    if agent is None:
+        return spec.agent, spec.task
+    if agent.has_tasks_unknown:
+        return agent.name, spec.task or node.id
     task = _task(node, spec, graph, agent)
     if task is not None:
         _check_parameters(node, spec, graph, f"{agent.name}.{task.name}", task)

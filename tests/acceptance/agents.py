@@ -186,6 +186,12 @@ def secretive(password: str) -> int:
     return len(password)
 
 
+@hand.task
+def betray(password: str) -> None:
+    """Put a secret into an error."""
+    raise PermissionError(f"the door does not open with {password!r}")
+
+
 # --- the context, async ---------------------------------------------------------------------------------------------
 
 

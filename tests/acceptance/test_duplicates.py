@@ -25,10 +25,9 @@ def publish(crew: Team, run: RunHandle, *steps: str) -> None:
 
 
 def settle(crew: Team) -> None:
-    """Wait until every message sent so far has been taken: these come after them, one for each agent."""
-    text = "steps: [{id: a, agent: solo, task: echo}, {id: b, agent: hand, task: echo}, {id: c, agent: many, task: echo}]"
-    for _ in range(2):
-        assert crew.run(text).status() is RunState.SUCCEEDED
+    """Wait until every message sent so far has been taken: these come after them."""
+    for agent in ("solo", "hand", "many"):
+        assert crew.run(f"steps: [{{id: a, foreach: [1, 2], agent: {agent}, task: echo}}]").status() is RunState.SUCCEEDED
 
 
 def runs_of(crew: Team, run: RunHandle) -> dict[str, int]:

@@ -53,10 +53,10 @@ def test_branches_run_at_the_same_time(crew: Team) -> None:
             - steps:
               - {{id: c, agent: hand, task: echo}}
               - {{id: d, agent: many, task: meet, with: {{folder: "{folder}", guests: 3}}}}
-          - {{id: e, agent: solo, task: echo, with: {{value: ["${{{{ steps.a.output }}}}", "${{{{ steps.d.status }}}}"]}}}}
+          - {{id: e, agent: solo, task: echo, with: {{value: "${{{{ steps.a.output + steps.d.output }}}}"}}}}
         """
     )
-    assert output(run, "e") == [3, "succeeded"]
+    assert output(run, "e") == 6
 
 
 def test_a_step_starts_as_soon_as_its_own_needs_are_done(crew: Team) -> None:

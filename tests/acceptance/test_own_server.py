@@ -21,12 +21,13 @@ PASSWORD = "open-sesame"
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that this project did not start, on a free port of the loopback interface, with a password."""
+    """A server that this project did not start, with a password, on a unix socket."""
     folder = tmp_path_factory.mktemp("server")
     socket = folder / "s"
-    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", "", "--requirepass", PASSWORD]
+    words = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder)]
+    words += ["--save", "", "--requirepass", PASSWORD]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([str(get_binary_path()), *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         wait_until(socket.exists, what="the socket of the server", timeout_s=10)
         yield f"redis+socket://:{PASSWORD}@{socket}"
@@ -83,9 +84,7 @@ def test_the_password_is_in_no_log(crew: Team) -> None:
 
 def test_another_prefix_is_another_world(crew: Team, url: str, tmp_path: Path) -> None:
     def keys(prefix: str) -> Any:
-        with redis.Redis(
-            unix_socket_path=url.partition("@")[2], password=PASSWORD, decode_responses=True
-        ) as client:  # fmt: skip
+        with redis.Redis(unix_socket_path=url.partition("@")[2], password=PASSWORD) as client:
             return list(client.scan_iter(f"{prefix}*"))
 
     with team(tmp_path, url=url, prefix="other:") as other:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import RunState, StepState
+from orchestrator import RunHandle, RunState, StepState
 from tests.acceptance.team import Team, attempts, names, output, states
 
 LATE_S = 0.6  # the keeper looks once a second by itself: less than that shows that it was woken
 
 
-def pauses(crew: Team, run: object, step: str) -> list[float]:
+def pauses(crew: Team, run: RunHandle, step: str) -> list[float]:
     """Seconds from the end of each attempt to the start of the next, by the handlers' clock."""
     ends = [note["at_s"] for note in crew.journal(run, step, "end")]
     starts = [note["at_s"] for note in crew.journal(run, step, "start")]

@@ -28,7 +28,7 @@ def test_runs_survive_a_killed_server(crew: Team) -> None:
       - parallel:
         - {{id: held, agent: hand, task: hold, with: {{until: "{door}", value: 5}}}}
         - {{id: threaded, agent: many, task: hold, with: {{until: "{door}", value: 6}}}}
-      - {{id: each, foreach: [1, 2, 3, 4], max_parallel: 2, agent: hand, task: echo, with: {{value: "${{{{ item }}}}"}}}}
+      - {{id: each, foreach: [1, 2, 3, 4], max_parallel: 2, agent: hand, task: echo, with: {{value: "${{{{item}}}}"}}}}
       - {{id: last, agent: many, task: echo, with: {{value: "${{{{ steps.held.output + steps.threaded.output }}}}"}}}}
     outputs: {{last: "${{{{ steps.last.output }}}}", each: "${{{{ steps.each.output }}}}"}}
     """

@@ -83,7 +83,7 @@ def test_cancel_is_at_once_and_interrupts_what_runs(crew: Team) -> None:
         steps:
           - {{id: a, agent: hand, task: hold, with: {{until: "{crew.new_file()}"}}}}
           - {{id: b, agent: hand, task: echo}}
-          - {{id: queued, needs: [], foreach: [1, 2, 3], max_parallel: 1, agent: hand, task: hold, with: {{until: "x"}}}}
+          - {{id: queued, needs: [], foreach: [1, 2], max_parallel: 1, agent: hand, task: hold, with: {{until: "x"}}}}
         """
     )
     crew.wait_for_start(run, "a")

@@ -52,7 +52,7 @@ def test_several_tasks_ask_for_a_choice() -> None:
 
 
 def test_an_empty_team_says_so() -> None:
-    assert messages_of("- {id: a, agent: x}", Catalog()) == ["3 steps.0.agent: no agent 'x'; no agents are known"]
+    assert messages_of("- {id: a, agent: x}", Catalog()) == ["3 steps.0.agent: no agent 'x'; there is none"]
 
 
 def test_agents_survive_json() -> None:
