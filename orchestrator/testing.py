@@ -20,7 +20,7 @@ from orchestrator.agents import loop
 from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
 from orchestrator.agents.decisions import OUTPUTS, collect_items, foreach_items
-from orchestrator.agents.executor import Secrets
+from orchestrator.agents.executor import Secrets, render_with
 from orchestrator.agents.failures import next_delay_ms, step_error
 from orchestrator.agents.values import encode
 from orchestrator.errors import OrchestratorError, UnknownAgent
@@ -148,11 +148,12 @@ class _Simulation:
     def _refusal(self, step: PlanStep) -> str | None:
         if step.gate and self.steps[step.gate].status is StepState.SKIPPED:
             return f"its container {step.gate} was skipped"
-        good = sum(self.steps[need].status is StepState.SUCCEEDED for need in step.needs)
-        if step.run_if == "all_success" and good < len(step.needs):
-            return "run_if all_success"
-        if step.run_if == "any_success" and good == 0:
-            return "run_if any_success"
+        states = [self.steps[need].status for need in step.needs]
+        failed, skipped, all_needs = states.count(StepState.FAILED), states.count(StepState.SKIPPED), len(states)
+        if step.run_if == "all_success" and failed + skipped:
+            return f"run_if all_success: {failed} failed and {skipped} skipped of {all_needs} needs"
+        if step.run_if == "any_success" and failed + skipped == all_needs:
+            return f"run_if any_success: none of {all_needs} needs succeeded"
         return None
 
     def _join_state(self, step: PlanStep) -> StepState:
@@ -251,7 +252,7 @@ class _Simulation:
         record.started_s = self.now_s if record.started_s is None else record.started_s
         self.result.order.append(step_id)
         try:
-            self._succeed(step_id, self._call(step, step_id, record.attempts, render(step.params, scope)))
+            self._succeed(step_id, self._call(step, step_id, record.attempts, render_with(step, scope, limit_s=self.settings.max_expression_s)))
         except UnknownAgent:
             raise
         except (Exception, SystemExit) as error:

@@ -46,14 +46,16 @@ def decide(store: RunStore, run_id: str, step_id: str, settings: Settings) -> Ad
         _end(store, run_id, settings)
         return None
     step, record, scope = store.load_decision(run_id, step_id)
+    limit_s = settings.max_expression_s
     try:
         if record.get("n") is not None:
             return _collect(store, run_id, step, record, settings)
-        if step.when is not None and not evaluate_bool(step.when, scope):
+        if step.when is not None and not evaluate_bool(step.when, scope, limit_s=limit_s):
             return store.skip_step(run_id, step_id, "its when is false")
         if step.kind == "set":
-            values = encode(render(step.values, scope), max_bytes=settings.max_output_bytes, what="the output")
-            return store.finish_step(run_id, step_id, 0, values)
+            values = render(step.values, scope, limit_s=limit_s)
+            text = encode(values, max_bytes=settings.max_output_bytes, what="the output")
+            return store.finish_step(run_id, step_id, 0, text)
         if step.foreach is not None:
             items = foreach_items(step.foreach, scope, settings)
             return store.open_foreach(run_id, step_id, items, step.foreach.max_parallel)
@@ -66,7 +68,7 @@ def decide(store: RunStore, run_id: str, step_id: str, settings: Settings) -> Ad
 
 def foreach_items(foreach: ForEach, scope: dict[str, Json], settings: Settings) -> list[str]:
     """The items of a foreach, each as JSON text. Raises OrchestratorError if they are no list, or too many."""
-    items = render(foreach.items, scope)
+    items = render(foreach.items, scope, limit_s=settings.max_expression_s)
     if not isinstance(items, list):
         raise OrchestratorError(f"foreach needs a list, and this is {kind(items)}")
     if len(items) > settings.max_foreach_items:
@@ -102,7 +104,7 @@ def collect_items(items: list[dict[str, Json]], on_item_error: str) -> list[Json
 def _end(store: RunStore, run_id: str, settings: Settings) -> None:
     template, reads = store.load_outputs(run_id)
     try:
-        values = render(template, store.load_scope(run_id, reads, None))
+        values = render(template, store.load_scope(run_id, reads, None), limit_s=settings.max_expression_s)
         text = encode(values, max_bytes=settings.max_output_bytes, what="the outputs of the run")
     except OrchestratorError as error:
         message = StepError(type(error).__name__, f"outputs: {error.message}")

@@ -23,6 +23,7 @@ from orchestrator.records import Advance, Claim
 from orchestrator.settings import Settings
 from orchestrator.store.runs import Lease, RunStore
 from orchestrator.workflow.expressions import render
+from orchestrator.workflow.plan import PlanStep
 
 Json = Any
 log = logging.getLogger(__name__)
@@ -72,10 +73,7 @@ class Executor:
     def _call(self, claim: Claim, worker: str, secrets: Secrets) -> str:
         step = claim.step
         task = self.registry.task(step.agent, step.task)
-        try:
-            values = render(step.params, {**claim.scope, "secrets": secrets})
-        except ExpressionError as error:
-            raise ExpressionError(f"with: {error.message}") from None
+        values = render_with(step, {**claim.scope, "secrets": secrets}, limit_s=self.settings.max_expression_s)
         arguments = task.check_input(values, show=not secrets.told)
         if task.context_parameter:
             link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000))
@@ -110,6 +108,15 @@ class Executor:
         if advance is None:
             log.warning("%s %s attempt %d came too late to count", claim.run_id, claim.step_id, claim.attempt)
         return advance
+
+
+def render_with(step: PlanStep, scope: Mapping[str, Json], *, limit_s: float) -> dict[str, Json]:
+    """The values under `with` for one attempt; one expression may take `limit_s`. Raises ExpressionError."""
+    try:
+        values: dict[str, Json] = render(step.params, scope, limit_s=limit_s)
+    except ExpressionError as error:
+        raise ExpressionError(f"with: {error.message}") from None
+    return values
 
 
 class StoreLink:

@@ -47,32 +47,35 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What makes an expression expensive, counted once when it is compiled."""
+    """What makes an expression expensive, counted once when it is compiled.
+
+    `literals` are the longest list and the longest string that the text itself may hold.
+    """
 
     occurrences: int
     pluses: int
-    macro_depth: int
+    rounds: int
+    copies: int
     growing: int
-    quadratic: int
+    flattens: int
     splits: bool
     ranges: bool
-    scanning: bool
     literals: tuple[int, int]
 
     @classmethod
     def of(cls, source: CelSource) -> Shape:
         functions = source.functions
-        strings = max((len(text) for text in source.strings), default=1)
+        growing, quadratic = _calls(source, GROWING), _calls(source, QUADRATIC)
         return cls(
             occurrences=len(source.paths) + len(functions) + len(source.macros) + 1,
             pluses=source.count("+"),
-            macro_depth=source.macro_depth,
-            growing=sum(source.count(name.rpartition(".")[2]) for name in functions if name in GROWING),
-            quadratic=sum(source.count(name.rpartition(".")[2]) for name in functions if name in QUADRATIC),
-            splits="split" in functions or "flatten" in functions,
+            rounds=quadratic + (0 if source.scanning else source.macro_depth),
+            copies=source.copies,
+            growing=growing,
+            flattens=len(source.macros) + source.count("flatten") if "flatten" in functions else 0,
+            splits="split" in functions,
             ranges="lists.range" in functions,
-            scanning=source.scanning,
-            literals=(source.count(",") + 1, strings),
+            literals=(source.count(",") + 1, max((len(text) for text in source.strings), default=1)),
         )
 
     def units(self, data: Size) -> int:
@@ -80,19 +83,27 @@ class Shape:
 
         CEL copies the list made so far for each item of a `map` or `filter`, and every value that is named.
         """
-        string = max(data.longest_string, self.literals[1]) * (1 + self.pluses)
-        string = int(string ** (1 + self.growing))
+        if not (self.rounds or self.growing or self.flattens or self.splits or self.ranges):  # nearly all of them
+            return data.units * (CONVERSION_UNITS + self.occurrences * (1 + self.pluses) * self.copies)
         longest = max(data.longest_list, self.literals[0]) * (1 + self.pluses)
+        string = max(data.longest_string, self.literals[1]) * (1 + self.pluses)
+        copied = data.units + sum(self.literals) // BYTES_PER_UNIT
+        converted = data.units
+        if self.growing:
+            string = int(max(string, longest) ** (1 + self.growing))
+            copied += string // BYTES_PER_UNIT
+        if self.flattens:
+            longest = int(longest ** (1 + self.flattens))
         if self.splits:
-            longest = max(longest, string, data.units)
+            longest = max(longest, string)
         if self.ranges:
             longest = max(longest, MAX_RANGE)
-        copied = data.units + sum(self.literals) // BYTES_PER_UNIT
-        if self.growing:
-            copied += string // BYTES_PER_UNIT
-        if self.splits or self.ranges:
+            converted += MAX_RANGE
+        if self.flattens or self.splits or self.ranges:
             copied += longest
-        once = copied * self.occurrences * (1 + self.pluses)
-        rounds = self.quadratic if self.scanning else self.macro_depth + self.quadratic
-        converted = data.units + (MAX_RANGE if self.ranges else 0)
-        return converted * CONVERSION_UNITS + once * int(longest**rounds)
+        once = copied * self.occurrences * (1 + self.pluses) * self.copies
+        return converted * CONVERSION_UNITS + once * int(longest**self.rounds)
+
+
+def _calls(source: CelSource, names: frozenset[str]) -> int:
+    return sum(source.count(name.rpartition(".")[2]) for name in source.functions if name in names)

@@ -150,6 +150,15 @@ class CelSource:
         return not collecting and not reading and self.macro_depth <= 1
 
     @cached_property
+    def copies(self) -> int:
+        """How often a value may stand in the result: each comprehension that names its variable twice doubles it."""
+        found = 1
+        for macro in self.macros:
+            inside = self.tokens[macro.start + 2 : macro.end]
+            found *= max(1, sum(token.kind == "name" and token.text == macro.variable for token in inside))
+        return found
+
+    @cached_property
     def paths(self) -> tuple[Path, ...]:
         """Every name that is read, once per place, without the variables of comprehensions."""
         return tuple(path for path, _ in self._paths())

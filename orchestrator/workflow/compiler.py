@@ -15,7 +15,7 @@ from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.graph import Graph, Node, inline_joins
 from orchestrator.workflow.inputs import check_declaration, input_schema
-from orchestrator.workflow.loader import LoadedWorkflow
+from orchestrator.workflow.loader import LoadedWorkflow, Place
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import ForEach, Plan, PlanStep, Retry
 from orchestrator.workflow.reads import Reader
@@ -64,25 +64,23 @@ def compile_workflow(loaded: LoadedWorkflow, *, agents: Catalog | None = None, l
 
 
 def _resolve_needs(graph: Graph) -> None:
-    """Written needs name steps and containers; a container stands for its end."""
+    """Needs that the file writes name steps and containers; a container stands for its end."""
+    for place, written in graph.written:
+        _check_written(place, written, graph)
     for node in graph.nodes.values():
-        written = node.spec.needs if node.spec is not None and node.spec.needs is not None else None
-        if written is not None:
-            for at, need in enumerate(written):
-                if need not in graph.ends:
-                    near = did_you_mean(need, graph.ends) or f"; there is {listed(graph.ends)}"
-                    graph.problems.append(((*node.place, "needs", at), f"no step {need!r}{near}"))
-                elif written.index(need) != at:
-                    graph.problems.append(((*node.place, "needs", at), f"needs {need!r} twice"))
-        own_gate = [node.gate] if node.gate else []
-        resolved = [
-            need if written is None or need in own_gate or need not in graph.ends else graph.ends[need]
-            for need in node.needs
-        ]
-        node.needs = list(dict.fromkeys(need for need in resolved if need in graph.nodes))
+        node.needs = list(dict.fromkeys(end for need in node.needs if (end := graph.resolve(need)) in graph.nodes))
         if node.spec is not None and node.spec.run_if in ("all_success", "any_success") and not node.needs:
             message = f"{node.spec.run_if!r} asks how the steps in `needs` ended, and the step needs none"
             graph.problems.append(((*node.place, "run_if"), message))
+
+
+def _check_written(place: Place, written: list[str], graph: Graph) -> None:
+    for at, need in enumerate(written):
+        if need not in graph.ends:
+            near = did_you_mean(need, graph.ends) or f"; there is {listed(graph.ends)}"
+            graph.problems.append(((*place, "needs", at), f"no step {need!r}{near}"))
+        elif written.index(need) != at:
+            graph.problems.append(((*place, "needs", at), f"needs {need!r} twice"))
 
 
 def _topological(graph: Graph) -> list[Node]:

@@ -165,8 +165,8 @@ def evaluate(source: str, scope: Mapping[str, Any], limit_s: float = LIMIT_S) ->
     try:
         if found.plain is not None:
             return _read(found, scope)
-        variables = found.narrow(scope)
-        if found.units(variables) <= INLINE_UNITS:
+        variables, units = found.prepare(scope)
+        if units <= INLINE_UNITS:
             return run(source, variables, found.cel.functions)
         return run_in_helper(source, variables, found.cel.functions, limit_s)
     except ExpressionError as error:

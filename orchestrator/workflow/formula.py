@@ -69,13 +69,6 @@ class Formula:
     def _shape(self) -> Shape:
         return Shape.of(self.cel)
 
-    def units(self, variables: Mapping[str, Any]) -> int:
-        """The most work that evaluating over these values can be, in the unit of `budget`."""
-        size = Size()
-        for value in variables.values():
-            size.add(value)
-        return self._shape.units(size)
-
     @cached_property
     def _wanted(self) -> dict[str, Any]:
         """The paths as a tree; None stands for everything below."""
@@ -88,10 +81,14 @@ class Formula:
                 node.setdefault((path.root, *path.members)[-1], None)
         return tree
 
-    def narrow(self, scope: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of the scope that the expression names; CEL converts all it is given, 2 us for each element."""
-        part: dict[str, Any] = _narrow(scope, self._wanted)
-        return part
+    def prepare(self, scope: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """The part of the scope that the expression names, and the most work that evaluating over it can be.
+
+        CEL converts all it is given, 2 us for each element. The work is in the unit of `budget`.
+        """
+        size = Size()
+        part: dict[str, Any] = _narrow(scope, self._wanted, size)
+        return part, self._shape.units(size)
 
     def _too_deep(self) -> str | None:
         # The parser and the evaluator recurse: 128 brackets, or 1,000 operators in a row, overflow a thread's stack
@@ -172,7 +169,8 @@ def _readable(reason: str) -> str:
     return reason.replace("mismatched input '<EOF>'", "it ends too early").replace("mismatched input", "unexpected")
 
 
-def _narrow(value: Any, wanted: dict[str, Any] | None) -> Any:
+def _narrow(value: Any, wanted: dict[str, Any] | None, size: Size) -> Any:
     if wanted is None or not isinstance(value, Mapping):
+        size.add(value)
         return value
-    return {key: _narrow(value[key], below) for key, below in wanted.items() if key in value}
+    return {key: _narrow(value[key], below, size) for key, below in wanted.items() if key in value}

@@ -47,7 +47,7 @@ NATIVE = frozenset(
     }
 )
 KNOWN = NATIVE | frozenset(STDLIB_FUNCTIONS)
-GROWING = frozenset({"replace", "join", "split", "flatten", "lists.range", "matches", "strings.quote"})
+GROWING = frozenset({"replace", "join", "split", "matches", "strings.quote"})
 QUADRATIC = frozenset({"distinct", "sets.contains", "sets.equivalent", "sets.intersects"})
 
 

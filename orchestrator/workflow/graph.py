@@ -17,6 +17,10 @@ from orchestrator.workflow.spec import Step
 _SHARED_KEYS = {"id", "needs", "when", "run_if", "description"}
 
 
+class Written(str):
+    """A need as the file writes it: the id of a step or of a container, whose gate has the same id."""
+
+
 @dataclass
 class Node:
     """One node while the graph is built. `spec` is None for a join."""
@@ -39,6 +43,7 @@ class Graph:
     ends: dict[str, str] = field(default_factory=dict)
     problems: list[tuple[Place, str]] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
+    written: list[tuple[Place, list[str]]] = field(default_factory=list)
     containers: int = 0
 
     def missing(self, place: Place, message: str) -> None:
@@ -74,7 +79,7 @@ class Graph:
         if step.id is None:
             self.missing(place, "the step has no `id`")
             return None
-        node = Node(step.id, kind, place, step, self._needs(step, after, gate), gate)
+        node = Node(step.id, kind, place, step, self._needs(step, place, after, gate), gate)
         return self._add(node, end=step.id)
 
     def _parallel(self, step: Step, place: Place, after: list[str], gate: str | None, depth: int) -> str | None:
@@ -83,7 +88,7 @@ class Graph:
             self.problems.append(((*place, key), f"a `parallel` has no {key!r}; set it on the steps inside"))
         self.containers += 1
         name = step.id or f"parallel.{self.containers}"  # no user's id has a dot
-        needs = self._needs(step, after, gate)
+        needs = self._needs(step, place, after, gate)
         if step.when is not None or step.run_if is not None:
             name = self._add(Node(name, "gate", place, step, needs, gate), end=f"{name}.end")
             needs, gate = [name], name
@@ -93,7 +98,7 @@ class Graph:
         for at, branch in enumerate(step.parallel or ()):
             self._branch(branch, (*place, "parallel", at), needs, gate, depth + 1)
         inside = list(self.nodes.values())[before:]
-        needed = {need for node in inside for need in node.needs}
+        needed = {self.resolve(need) for node in inside for need in node.needs}
         tails = [node.id for node in inside if node.id not in needed]
         join = Node(f"{name}.end", "join", place, None, tails or needs, gate)
         self.nodes[join.id] = join
@@ -122,11 +127,16 @@ class Graph:
             return None
         return "foreach" if step.foreach is not None else "task"
 
-    def _needs(self, step: Step, after: list[str], gate: str | None) -> list[str]:
+    def _needs(self, step: Step, place: Place, after: list[str], gate: str | None) -> list[str]:
         """As written, or what is above. Written needs are resolved later, when all ids are known."""
         if step.needs is None:
             return list(after)
-        return [*step.needs, *([gate] if gate else [])]
+        self.written.append((place, step.needs))
+        return [*map(Written, step.needs), *([gate] if gate else [])]
+
+    def resolve(self, need: str) -> str:
+        """The node that is meant; a written need that nothing answers to stays as it is."""
+        return self.ends.get(need, need) if isinstance(need, Written) else need
 
     def _add(self, node: Node, *, end: str) -> str:
         if not self._claim_id(node.id, node.place, end):

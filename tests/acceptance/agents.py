@@ -243,4 +243,5 @@ def mix(ctx: Context, values: list[Json], flaky: bool = False, broken: bool = Fa
     with noted(ctx):
         if broken or (flaky and ctx.attempt == 1):
             raise ValueError(f"{ctx.step_id} does not work")
-        return {"n": sum(ord(letter) * at for at, letter in enumerate(json.dumps(values), 1)) % 9973}
+        text = json.dumps(values, sort_keys=True)
+        return {"n": sum(ord(letter) * at for at, letter in enumerate(text, 1)) % 9973}

@@ -82,6 +82,8 @@ class _Writer:
         step |= self._set(readable) if kind == "set" else self._task(readable)
         if kind == "foreach":
             step |= self._foreach(readable)
+            if self._often(30):
+                step["with"]["broken"] = "${{ index == 1 }}"
         self.leaves.append(name)
         return step
 
@@ -128,7 +130,8 @@ class _Writer:
         items: Json = list(range(self.draw(st.integers(0, 5))))
         if readable and self._often(20):
             items = f"${{{{ steps.{self.draw(st.sampled_from(readable))}.output }}}}"
-        step: dict[str, Json] = {"foreach": items, "on_item_error": self.draw(st.sampled_from(["fail", "collect", "skip"]))}
+        on_item_error = self.draw(st.sampled_from(["fail", "collect", "skip"]))
+        step: dict[str, Json] = {"foreach": items, "on_item_error": on_item_error}
         if self._often(50):
             step["max_parallel"] = self.draw(st.integers(1, 3))
         return step

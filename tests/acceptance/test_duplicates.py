@@ -27,7 +27,8 @@ def publish(crew: Team, run: RunHandle, *steps: str) -> None:
 def settle(crew: Team) -> None:
     """Wait until every message sent so far has been taken: these come after them."""
     for agent in ("solo", "hand", "many"):
-        assert crew.run(f"steps: [{{id: a, foreach: [1, 2], agent: {agent}, task: echo}}]").status() is RunState.SUCCEEDED
+        after = crew.run(f"steps: [{{id: a, foreach: [1, 2], agent: {agent}, task: echo}}]")
+        assert after.status() is RunState.SUCCEEDED
 
 
 def runs_of(crew: Team, run: RunHandle) -> dict[str, int]:

@@ -133,7 +133,7 @@ def test_items_retry_one_by_one(crew: Team) -> None:
     assert [item["attempt"] for item in output(run, "each")] == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("items", "said"), [('"${{ 5 }}"', "an integer"), ('"${{ null }}"', "null")])
+@pytest.mark.parametrize(("items", "said"), [('"${{ 5 }}"', "an int"), ('"${{ null }}"', "null")])
 def test_what_is_no_list_fails_the_step(crew: Team, items: str, said: str) -> None:
     run = crew.run(f"steps: [{{id: each, foreach: {items}, agent: hand, task: echo}}]")
     error = run.record().error

@@ -1,4 +1,4 @@
-"""Random workflows on live workers: each step runs once, in an order its needs allow, with the outcome of `simulate`."""
+"""Random workflows on live workers: each step runs once, in an order its needs allow, and ends as in `simulate`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from orchestrator import RunHandle, RunState
 from orchestrator.records import Event
@@ -23,6 +23,7 @@ Json = Any
 @pytest.mark.timeout(300)
 @settings(
     max_examples=25, deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink on live workers takes many minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )  # fmt: skip
 @given(text=workflows())

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.workflow.cel_source import CelSource
+from tests.unit.workflow.texts import quick
 
 
 def paths(text: str) -> list[str]:
@@ -63,6 +64,7 @@ def test_comprehensions_inside_one_another_are_counted(text: str, depth: int) ->
     assert CelSource(text).macro_depth == depth
 
 
+@quick
 @given(st.text() | st.text(alphabet="ab.()[]{}'\"+, \\:?map", max_size=40))
 def test_any_text_can_be_looked_at(text: str) -> None:
     source = CelSource(text)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import ExpressionError
 from orchestrator.workflow.expressions import References, check, evaluate_bool, references, render
 from orchestrator.workflow.template import escape
+from tests.unit.workflow.texts import quick
 
 FAILED = {"type": "ValueError", "message": "no", "step": "f", "attempt": 2}
 SCOPE: dict[str, Any] = {
@@ -83,7 +84,8 @@ def test_an_expression_has_a_value(expression: str, result: Any) -> None:
         ("steps.a.output.n.q", "cannot read `q` of steps.a.output.n, which is null"),
         ("steps.a.output.dep + 1", "steps.a.output has no key `dep` (did you mean deep?); it has deep, k, n"),
         ("steps.a.output.k.x", "cannot read `x` of steps.a.output.k, which is a string and has no fields"),
-        ("steps.a.error.message", "cannot read `message` of steps.a.error, which is null, because the step did not fail"),
+        ("steps.a.error.message",
+         "cannot read `message` of steps.a.error, which is null, because the step did not fail"),
         ("inputs.x + inputs.n", "the types do not go together (inputs.x is a double, inputs.n is an int); "
                                 "CEL does not mix int and double: write double(inputs.n)"),
         ("inputs.x * 2", "the types do not go together (inputs.x is a double); "
@@ -199,6 +201,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@quick
 @given(JSON)
 def test_json_goes_through_cel_unchanged(data: Any) -> None:
     # a plain path is read without CEL, the other one is evaluated
@@ -206,6 +209,7 @@ def test_json_goes_through_cel_unchanged(data: Any) -> None:
     assert render("${{ [inputs.v][0] }}", {"inputs": {"v": data}}) == data
 
 
+@quick
 @given(JSON)
 def test_escaped_text_renders_as_itself(data: Any) -> None:
     def escaped(part: Any) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import WorkflowInvalid
 from orchestrator.workflow.inputs import check_inputs, parse_input
 from orchestrator.workflow.plan import Plan
-from tests.unit.workflow.texts import messages_of, plan_of
+from tests.unit.workflow.texts import messages_of, plan_of, quick
 
 DECLARED = """name: flow
 inputs:
@@ -114,6 +114,7 @@ def test_a_word_that_is_no_json_shows_how_to_write_it() -> None:
         parse_input(PLAN.inputs_schema, "tags", "a")
 
 
+@quick
 @given(st.dictionaries(st.sampled_from(["topic", "depth", "ratio", "any", "tags"]), st.from_type(object) | st.text()))
 def test_nothing_but_workflow_invalid_comes_out(values: dict[str, Any]) -> None:
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from orchestrator.workflow.plan import Plan, step_from_json, step_to_json
 from orchestrator.workflow.segments import Fan, dispatch_table, segments
 from tests.unit.workflow.texts import TEAM, plan_of
+
+#: One example is a whole workflow.
+few = settings(max_examples=20, deadline=None)
 
 
 @st.composite
@@ -106,14 +110,14 @@ def before_in_plan(plan: Plan) -> dict[str, set[str]]:
     return {name: needs & users for name, needs in found.items() if name in users}
 
 
-@settings(max_examples=60)
+@few
 @given(workflows())
 def test_a_plan_asks_for_exactly_the_order_of_the_file(steps: list[dict[str, Any]]) -> None:
     order = Order(steps)
     assert before_in_plan(compiled(steps)) == {name: order.before(name) for name in order.needs}
 
 
-@settings(max_examples=60)
+@few
 @given(workflows())
 def test_needs_and_next_agree_and_stand_in_topological_order(steps: list[dict[str, Any]]) -> None:
     plan = compiled(steps)
@@ -128,7 +132,7 @@ def test_needs_and_next_agree_and_stand_in_topological_order(steps: list[dict[st
     assert len(seen) == len(plan.steps)
 
 
-@settings(max_examples=60)
+@few
 @given(workflows(), st.integers(1, 5), st.integers(0, 4))
 def test_segments_cover_every_step_that_is_dispatched_once(
     steps: list[dict[str, Any]], window: int, width: int
@@ -148,7 +152,7 @@ def test_segments_cover_every_step_that_is_dispatched_once(
         chain = [sig[0] for sig in entry["chain"]]
         assert chain[0] == name
         assert len(chain) <= window
-        for first, second in zip(chain, chain[1:], strict=False):
+        for first, second in pairwise(chain):
             assert plan.by_id[first].next == (second,)
             assert plan.by_id[second].needs == (first,)
         if "fan" in entry:
@@ -156,7 +160,7 @@ def test_segments_cover_every_step_that_is_dispatched_once(
             assert plan.by_id[chain[-1]].next == (entry["fan"]["body"][0],)
 
 
-@settings(max_examples=30)
+@few
 @given(workflows())
 def test_a_plan_survives_json_and_keeps_its_hash(steps: list[dict[str, Any]]) -> None:
     plan = compiled(steps)

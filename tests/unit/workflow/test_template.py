@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.workflow.template import Expr, Unclosed, escape, split
+from tests.unit.workflow.texts import quick
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,13 @@ def test_an_expression_that_does_not_end_is_a_mistake(text: str) -> None:
         split(text)
 
 
+@quick
 @given(st.text(alphabet="$ {}'\"ab\\", max_size=30) | st.text())
 def test_what_is_escaped_comes_back_as_text(text: str) -> None:
     assert split(escape(text)) == (text,)
 
 
+@quick
 @given(st.lists(st.text(alphabet="ab $x", max_size=5) | st.sampled_from([Expr("inputs.a"), Expr("{'a': '}}'}")])))
 def test_joined_pieces_are_split_again(pieces: list[str | Expr]) -> None:
     text = "".join(escape(p) + "|" if isinstance(p, str) else f"${{{{ {p.source} }}}}" for p in pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.settings import Settings
@@ -12,6 +13,9 @@ from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.plan import Plan
 
 LIMITS = Settings()
+
+#: For property tests: few enough examples for a suite of seconds, and no deadline on a busy machine.
+quick = settings(max_examples=40, deadline=None)
 TEAM = Catalog(
     (
         AgentInfo("writer", ("writing",), (TaskInfo("draft", {"topic": True, "notes": False}), TaskInfo("edit"))),
