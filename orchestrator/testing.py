@@ -28,7 +28,7 @@ from orchestrator.outcomes import Done
 from orchestrator.records import StepError
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
-from orchestrator.workflow.catalog import Catalog
+from orchestrator.workflow.catalog import AgentInfo, Catalog
 from orchestrator.workflow.compiler import compile_workflow
 from orchestrator.workflow.expressions import evaluate_bool, render
 from orchestrator.workflow.inputs import check_inputs
@@ -89,7 +89,9 @@ def simulate(
         plan = workflow
     else:
         real = [fake for fake in fakes.values() if isinstance(fake, Agent)]
-        known = Catalog(tuple(agent.info for agent in real)) if real and len(real) == len(fakes) else None
+        others = sorted({name.partition(".")[0] for name, fake in fakes.items() if not isinstance(fake, Agent)})
+        unknown = (AgentInfo(name, has_tasks_unknown=True) for name in others)
+        known = Catalog((*(agent.info for agent in real), *unknown)) if real else None
         plan = compile_workflow(load_workflow(workflow, limits=settings), agents=known, limits=settings)
     return _Simulation(plan, check_inputs(plan, dict(inputs or {})), fakes, settings).run()
 
@@ -252,7 +254,8 @@ class _Simulation:
         record.started_s = self.now_s if record.started_s is None else record.started_s
         self.result.order.append(step_id)
         try:
-            self._succeed(step_id, self._call(step, step_id, record.attempts, render_with(step, scope, limit_s=self.settings.max_expression_s)))
+            values = render_with(step, scope, limit_s=self.settings.max_expression_s)
+            self._succeed(step_id, self._call(step, step_id, record.attempts, values))
         except UnknownAgent:
             raise
         except (Exception, SystemExit) as error:

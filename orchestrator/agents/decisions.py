@@ -96,8 +96,7 @@ def collect_items(items: list[dict[str, Json]], on_item_error: str) -> list[Json
         if item["status"] == StepState.SUCCEEDED:
             outputs.append(item["output"])
         elif on_item_error == "collect":
-            shown = {key: value for key, value in (item["error"] or {}).items() if key != "traceback"}
-            outputs.append({"error": shown})
+            outputs.append({"error": item["error"]})
     return outputs
 
 

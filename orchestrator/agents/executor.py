@@ -63,12 +63,16 @@ class Executor:
         started = time.monotonic()
         secrets = Secrets()
         try:
-            output = self._call(claim, worker, secrets)
+            try:
+                output = self._call(claim, worker, secrets)
+            except self.interrupts:
+                return self._interrupted(claim, time.monotonic() - started)
+            except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
+                return self._failed(claim, error, secrets)
+            return self._committed(claim, self.store.finish_step(run_id, step_id, claim.attempt, output))
         except self.interrupts:
+            # The signal came while the answer was being recorded. Recording again is safe: the store takes one answer.
             return self._interrupted(claim, time.monotonic() - started)
-        except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
-            return self._failed(claim, error, secrets)
-        return self._committed(claim, self.store.finish_step(run_id, step_id, claim.attempt, output))
 
     def _call(self, claim: Claim, worker: str, secrets: Secrets) -> str:
         step = claim.step

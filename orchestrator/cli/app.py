@@ -104,7 +104,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code of DESIGN 1.3, 130 after Ctrl-C, 141 when whoever read the output has gone.
+        0 to 4 as documented, 130 after Ctrl-C, 141 when whoever read the output has gone.
     """
     words = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
@@ -141,6 +141,8 @@ def _report(error: Exception, *, as_json: bool) -> int:
         print(json.dumps({"errors": [problem.as_dict() for problem in problems]}, indent=2, ensure_ascii=False))
     for problem in problems:
         print(visible(str(problem) if problem.file else problem.message), file=sys.stderr)
+    if any(problem.message.startswith("no agent ") for problem in problems):
+        print("Agents of your own are found with --agents FILE, or ORCHESTRATOR_AGENTS=FILE.", file=sys.stderr)
     if code == FAILED and not isinstance(error, OrchestratorError):
         if os.environ.get("ORCHESTRATOR_TRACEBACK"):
             traceback.print_exception(error)

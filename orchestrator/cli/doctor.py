@@ -196,7 +196,8 @@ def _workers(client: Client) -> Iterator[Finding]:
     for agent in agents:
         waiting = sum(agent["queue"].values())
         if waiting and agent["name"] not in online:
-            detail = f"{waiting} steps wait for {agent['name']}, which nobody serves"
+            steps = "1 step waits" if waiting == 1 else f"{waiting} steps wait"
+            detail = f"{steps} for {agent['name']}, which nobody serves"
             yield Finding("queue", "warn", detail, f"orchestrator worker {agent['name']}")
 
 

@@ -37,6 +37,7 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self._parts: list[Heartbeat | Keeper] = []
+        _refuse_strangers(parent.app)
 
     def start(self, worker: Any) -> None:
         engine = worker.app.engine
@@ -87,6 +88,16 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         thread = threading.Thread(target=loop, name=f"orchestrator-{name}", daemon=True)
         thread.start()
         self._threads.append(thread)
+
+
+def _refuse_strangers(app: Any) -> None:
+    """A worker that cannot serve a queue must not take messages from it."""
+    known = {queue_of(name) for name in app.engine.registry.names}
+    for queue in sorted(app.amqp.queues.consume_from):
+        if queue.startswith(queue_of("")) and queue not in known:
+            agent = queue.removeprefix(queue_of(""))
+            sources = ", ".join(app.engine.settings.agents)
+            raise SystemExit(f"No agent {agent!r} in {sources}: set ORCHESTRATOR_AGENTS to the file that defines it.")
 
 
 def _served(app: Any) -> list[Agent]:

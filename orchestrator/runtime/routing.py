@@ -6,7 +6,7 @@ from orchestrator.store.directory import PRIORITIES
 
 RUN_STEP = "orchestrator.run_step"
 
-#: kombu's Redis transport keeps one list per step, and 0 runs first (TRAPS: no priority means 0, the most urgent).
+#: kombu's Redis transport keeps one list per step, and 0 runs first. A message without a priority counts as 0.
 PRIORITY_STEPS = (0, 2, 4, 6, 8)
 _REDIS = dict(zip(PRIORITIES, PRIORITY_STEPS, strict=True))
 

@@ -71,7 +71,8 @@ class Directory:
             rows = iter(pipe.execute())
         found = []
         for info in infos:
-            running = max(0, int(next(rows) or 0))
+            counted = max(0, int(next(rows) or 0))
+            running = counted if info.name in online else 0  # what a dead worker held is not running
             found.append({
                 "name": info.name,
                 "capabilities": list(info.capabilities),

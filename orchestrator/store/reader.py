@@ -294,6 +294,10 @@ def _step_view(record: str | None, output: str | None) -> dict[str, Json]:
     return {
         "output": unpack(output) if output else None,
         "status": known.get("state", "pending"),
-        "error": known.get("error"),
+        "error": _without_traceback(known.get("error")),
         "attempts": known.get("attempt", 0),
     }
+
+
+def _without_traceback(error: dict[str, Json] | None) -> dict[str, Json] | None:
+    return {key: value for key, value in error.items() if key != "traceback"} if error else None

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.workflow.cel_source import CelSource
-from orchestrator.workflow.functions import GROWING, MAX_RANGE, QUADRATIC
+from orchestrator.workflow.functions import GROWING, LETTERWISE, MAX_RANGE, QUADRATIC
 
 INLINE_UNITS = 500_000
 CONVERSION_UNITS = 30
 BYTES_PER_UNIT = 50
+UNITS_PER_LETTER = 5
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Shape:
     rounds: int
     copies: int
     growing: int
+    letterwise: int
     flattens: int
     splits: bool
     ranges: bool
@@ -72,18 +74,27 @@ class Shape:
             rounds=quadratic + (0 if source.scanning else source.macro_depth),
             copies=source.copies,
             growing=growing,
+            letterwise=_calls(source, LETTERWISE),
             flattens=len(source.macros) + source.count("flatten") if "flatten" in functions else 0,
             splits="split" in functions,
             ranges="lists.range" in functions,
             literals=(source.count(",") + 1, max((len(text) for text in source.strings), default=1)),
         )
 
-    def units(self, data: Size) -> int:
+    @property
+    def _light(self) -> bool:
+        """Whether it is like nearly all of them: nothing in it grows with the square of anything."""
+        return not (self.rounds or self.growing or self.letterwise or self.flattens or self.splits or self.ranges)
+
+    def units(self, data: Size, inside: int = 0) -> int:
         """The most copying that evaluating over this data can cause.
 
         CEL copies the list made so far for each item of a `map` or `filter`, and every value that is named.
+
+        Args:
+            inside: units of what the bodies of comprehensions read; the result may hold it once for each item.
         """
-        if not (self.rounds or self.growing or self.flattens or self.splits or self.ranges):  # nearly all of them
+        if self._light:
             return data.units * (CONVERSION_UNITS + self.occurrences * (1 + self.pluses) * self.copies)
         longest = max(data.longest_list, self.literals[0]) * (1 + self.pluses)
         string = max(data.longest_string, self.literals[1]) * (1 + self.pluses)
@@ -92,6 +103,7 @@ class Shape:
         if self.growing:
             string = int(max(string, longest) ** (1 + self.growing))
             copied += string // BYTES_PER_UNIT
+        copied += string * self.letterwise * UNITS_PER_LETTER
         if self.flattens:
             longest = int(longest ** (1 + self.flattens))
         if self.splits:
@@ -101,7 +113,7 @@ class Shape:
             converted += MAX_RANGE
         if self.flattens or self.splits or self.ranges:
             copied += longest
-        once = copied * self.occurrences * (1 + self.pluses) * self.copies
+        once = (copied + inside * longest) * self.occurrences * (1 + self.pluses) * self.copies
         return converted * CONVERSION_UNITS + once * int(longest**self.rounds)
 
 

@@ -143,11 +143,16 @@ class CelSource:
         )
 
     @cached_property
+    def inside(self) -> tuple[Path, ...]:
+        """The paths that the bodies of comprehensions read, besides their variables."""
+        places = self._paths() if self.macros else ()
+        return tuple(p for p, place in places if any(macro.start < place[0] < macro.end for macro in self.macros))
+
+    @cached_property
     def scanning(self) -> bool:
         """Whether its comprehensions only look at each item once: none collects, nests, or reads a path inside."""
         collecting = any(macro.name in ("map", "filter") for macro in self.macros)
-        reading = any(macro.start < place[0] < macro.end for _, place in self._paths() for macro in self.macros)
-        return not collecting and not reading and self.macro_depth <= 1
+        return not collecting and not self.inside and self.macro_depth <= 1
 
     @cached_property
     def copies(self) -> int:

@@ -88,7 +88,10 @@ class Formula:
         """
         size = Size()
         part: dict[str, Any] = _narrow(scope, self._wanted, size)
-        return part, self._shape.units(size)
+        inside = Size()
+        for path in self.cel.inside:
+            _narrow(part, _tree(path), inside)
+        return part, self._shape.units(size, inside.units)
 
     def _too_deep(self) -> str | None:
         # The parser and the evaluator recurse: 128 brackets, or 1,000 operators in a row, overflow a thread's stack
@@ -167,6 +170,13 @@ def _readable(reason: str) -> str:
     """The parser's sentence without its list of fifty tokens."""
     reason = re.sub(r"\s*expecting \{.*", "", reason)
     return reason.replace("mismatched input '<EOF>'", "it ends too early").replace("mismatched input", "unexpected")
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    tree: dict[str, Any] | None = None
+    for member in reversed((path.root, *path.members)):
+        tree = {member: tree}
+    return tree or {}
 
 
 def _narrow(value: Any, wanted: dict[str, Any] | None, size: Size) -> Any:

@@ -1,7 +1,7 @@
 """The functions an expression may call: those of CEL itself and the extensions for strings, lists and numbers.
 
-Two kinds need care before an expression is evaluated: `GROWING` ones can make far more than they were given, and
-`QUADRATIC` ones compare everything with everything.
+Three kinds need care before an expression is evaluated: `GROWING` ones can make far more than they were given,
+`LETTERWISE` ones visit each letter in Python, `QUADRATIC` ones compare everything with everything.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ NATIVE = frozenset(
 )
 KNOWN = NATIVE | frozenset(STDLIB_FUNCTIONS)
 GROWING = frozenset({"replace", "join", "split", "matches", "strings.quote"})
+LETTERWISE = frozenset({"upperAscii", "lowerAscii", "strings.quote"})
 QUADRATIC = frozenset({"distinct", "sets.contains", "sets.equivalent", "sets.intersects"})
 
 

@@ -22,10 +22,14 @@ import typer
 from orchestrator import Agent, Settings
 from orchestrator.agents.loading import load_agents
 from orchestrator.cli.app import COMMANDS
+from orchestrator.errors import ExpressionError
 from orchestrator.states import RUN_TRANSITIONS, TRANSITIONS, RunState
 from orchestrator.store.keys import Keys
 from orchestrator.testing import simulate
+from orchestrator.workflow.cel_source import MACROS
 from orchestrator.workflow.compiler import compile_workflow
+from orchestrator.workflow.expressions import render
+from orchestrator.workflow.functions import KNOWN
 from orchestrator.workflow.loader import load_workflow
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +114,24 @@ def test_the_tests_in_the_docs_pass(block: Block, folder: Path) -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "workflows").glob("*.yaml")), ids=lambda path: path.name)
 def test_a_workflow_that_comes_with_it_compiles(file: Path) -> None:
     compile_workflow(load_workflow(file), agents=load_agents(["workers"]).catalog())
+
+
+def test_functions_named_in_the_docs_exist() -> None:
+    text = (ROOT / "docs/workflows.md").read_text("utf-8")
+    named = re.findall(r"`([^`]*)`", text.partition("- **Functions**")[2].partition("An unknown one")[0])
+    words = {word for words in named for word in words.split()}
+    assert len(words) > 40
+    assert words <= KNOWN | MACROS
+
+
+@pytest.mark.parametrize("expression", ["inputs.n * inputs.share", "steps.b.output.text"])
+def test_a_failing_expression_says_what_the_docs_say(expression: str) -> None:
+    skipped = {"output": None, "status": "skipped", "error": None, "attempts": 0}
+    scope = {"inputs": {"n": 1, "share": 0.5}, "steps": {"b": skipped}, "run": {}}
+    with pytest.raises(ExpressionError) as failed:
+        render(f"${{{{ {expression} }}}}", scope)
+    reason = failed.value.message.partition("}}: ")[2]
+    assert reason in " ".join((ROOT / "docs/workflows.md").read_text("utf-8").split())
 
 
 def test_python_in_the_docs_is_python() -> None:

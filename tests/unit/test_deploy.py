@@ -35,7 +35,7 @@ def test_the_server_of_compose_keeps_its_data_and_asks_for_a_password() -> None:
 
 def test_flower_of_compose_asks_for_a_password_and_listens_on_loopback() -> None:
     flower = COMPOSE["services"]["flower"]
-    assert "--basic-auth" in flower["command"]
+    assert flower["environment"]["FLOWER_BASIC_AUTH"].startswith("admin:${FLOWER_PASSWORD:?")
     assert all(port.startswith("127.0.0.1:") for port in flower["ports"])
 
 
