@@ -16,7 +16,14 @@ from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
-from orchestrator.errors import Problem, RunFailed, WaitTimeout, WorkflowInvalid
+from orchestrator.errors import (
+    HandlerOutputInvalid,
+    LimitExceeded,
+    Problem,
+    RunFailed,
+    WaitTimeout,
+    WorkflowInvalid,
+)
 from orchestrator.ids import new_id
 from orchestrator.records import Event, RunRecord, StepRecord
 from orchestrator.runtime.app import App, make_app
@@ -99,7 +106,7 @@ class Client:
             message = f"no priority {priority!r}{did_you_mean(priority, PRIORITIES)}"
             raise WorkflowInvalid([Problem(plan.name, 0, "priority", message)])
         values = check_inputs(plan, dict(inputs or {}))
-        texts = {name: self._encode_input(name, value) for name, value in values.items()}
+        texts = self._encode_inputs(values)
         settings = self.settings
         with guard(self.url):
             run_id, advance = self.store.create_run(
@@ -160,8 +167,17 @@ class Client:
     def _directory(self) -> Directory:
         return Directory(self.store.client, self.store.keys, lease_ms=round(self.settings.lease_s * 1000))
 
-    def _encode_input(self, name: str, value: Json) -> str:
-        return encode(value, max_bytes=self.settings.max_inputs_bytes, what=f"input {name!r}")
+    def _encode_inputs(self, values: dict[str, Json]) -> dict[str, str]:
+        """name -> JSON text. All of them together keep to `max_inputs_bytes`."""
+        most = self.settings.max_inputs_bytes
+        try:
+            texts = {name: encode(value, max_bytes=most, what="the value") for name, value in values.items()}
+            size = sum(len(text.encode()) for text in texts.values())
+            if size > most:
+                raise LimitExceeded(f"all inputs together are {size:,} bytes as JSON; the limit is {most:,}")
+        except (HandlerOutputInvalid, LimitExceeded) as error:
+            raise WorkflowInvalid([Problem("inputs", 0, "", error.message)]) from None
+        return texts
 
 
 class RunHandle:
