@@ -159,9 +159,7 @@ def test_foreach_runs_a_task_for_every_item_and_keeps_the_order(workflow: Write)
     assert run.outputs["all"] == ["0: Ada", "1: Grace"]
 
 
-@pytest.mark.parametrize(
-    ("on_item_error", "output"), [("skip", [1, 3]), ("collect", [1, {"error": "ValueError"}, 3])]
-)
+@pytest.mark.parametrize(("on_item_error", "output"), [("skip", [1, 3]), ("collect", [1, {"error": "ValueError"}, 3])])
 def test_failed_items_can_be_left_out_or_collected(workflow: Write, on_item_error: str, output: list[object]) -> None:
     def odd(n: int) -> int:
         if n % 2 == 0:
