@@ -25,10 +25,10 @@ import redis
 from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as stock
 from kombu.transport.redis import Empty, dumps
-from redis.commands.core import Script
 
 from orchestrator.runtime.unacked import QoS, read_popped
 from orchestrator.store.connection import Reviving
+from orchestrator.store.direct import DirectScript, Post
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def _script(name: str) -> str:
     return (files("orchestrator.runtime") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
-PUSH, POP, ACK = _script("push"), _script("pop"), _script("ack")
+PUSH, POP = _script("push"), _script("pop")
 POP_SHA = sha1(POP.encode()).hexdigest()
 
 
@@ -76,16 +76,16 @@ class Channel(stock.Channel):
         self._create_client()
 
     @cached_property
-    def _push(self) -> Script:
-        return Script(self._create_client(), PUSH)
+    def _push(self) -> DirectScript:
+        return DirectScript(self._create_client(), PUSH)
 
     @cached_property
-    def _pop(self) -> Script:
-        return Script(self._create_client(), POP)
+    def _pop(self) -> DirectScript:
+        return DirectScript(self._create_client(), POP)
 
     @cached_property
-    def _ack(self) -> Script:
-        return Script(self._create_client(), ACK)
+    def _post(self) -> Post:
+        return Post(self._create_client())
 
     # --- publish ---
 
@@ -95,12 +95,11 @@ class Channel(stock.Channel):
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish and wake one consumer. Batches and queues that expire need more commands than the script has."""
         batch = kwargs.get("_publish_batch")
+        if batch is None and queue not in self._expires:
+            key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+            self._push([key, self._wake_key(queue)], [dumps(message, separators=_COMPACT), WAKE_TTL_MS])
+            return
         with self.conn_or_acquire() as client:
-            if batch is None and queue not in self._expires:
-                key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-                text = dumps(message, separators=_COMPACT)
-                self._push(keys=[key, self._wake_key(queue)], args=[text, WAKE_TTL_MS], client=client)
-                return
             super()._put(queue, message, **kwargs)
             send = batch.add if batch is not None else lambda name, *args: getattr(client, name)(*args)
             self._wake(queue, send)
@@ -132,8 +131,7 @@ class Channel(stock.Channel):
         """Take one message now, or None."""
         tag = str(uuid4())
         keys, args = self._pop_arguments([queue], tag, without_ack={queue} if no_ack else set())
-        with self.conn_or_acquire() as client:
-            found = self._pop(keys=keys, args=args, client=client)
+        found = self._pop(keys, args)
         readable = read_popped(self, found[1], queue, tag) if found else None
         if readable is None:
             return None
@@ -215,9 +213,17 @@ class Channel(stock.Channel):
     # --- acknowledge and restore ---
 
     def forget(self, delivery_tag: str) -> None:
-        """Remove a message from `unacked`: one command instead of the four of kombu's transaction."""
-        with self.conn_or_acquire() as client:
-            self._ack(keys=[self.unacked_key, self.unacked_index_key], args=[delivery_tag], client=client)
+        """Remove a message from `unacked`, in one packet and without waiting for the answer.
+
+        While the worker would wait, the next message would wait in it. An acknowledgement that is lost costs a
+        delivery that finds nothing to claim. Should only the first command be done, the restore finds an entry
+        without a message and drops it.
+        """
+        commands = ("HDEL", self.unacked_key, delivery_tag), ("ZREM", self.unacked_index_key, delivery_tag)
+        try:
+            self._post(*commands)
+        except self.connection_errors:  # of the one before, perhaps: a fresh connection decides
+            self._post(*commands)
 
     def _do_restore_message(
         self, payload: Any, exchange: str, routing_key: str, pipe: Any, leftmost: bool = False
@@ -257,6 +263,8 @@ class Channel(stock.Channel):
         """
         self._closing = True
         self._abandon_request()
+        if "_post" in self.__dict__:
+            self._post.close()
         try:
             super().close()
         except (*self.connection_errors, redis.ResponseError, AttributeError) as error:

@@ -7,7 +7,8 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.commands.core import Script
+
+from orchestrator.store.direct import DirectScript
 
 _STANDALONE = frozenset({"take_due", "find_lost"})
 
@@ -25,11 +26,11 @@ class Scripts:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._known: dict[str, Script] = {}
+        self._known: dict[str, DirectScript] = {}
 
     def call(self, name: str, keys: list[str], args: list[Any]) -> Any:
         """Run `lua/NAME.lua`: one round trip."""
         script = self._known.get(name)
         if script is None:
-            script = self._known[name] = self._client.register_script(source(name))
-        return script(keys=keys, args=args)
+            script = self._known[name] = DirectScript(self._client, source(name))
+        return script(keys, args)

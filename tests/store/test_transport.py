@@ -92,8 +92,8 @@ def test_a_delivered_message_is_in_unacked_until_it_is_acknowledged(lab: Lab, ra
     assert (exchange, routing_key) == ("", "q")
     assert message["properties"]["priority"] == 6
     assert raw.llen(f"q{SEPARATOR}6") == 0
-    lab.messages[0].ack()
-    assert not raw.exists("unacked", "unacked_index")
+    lab.messages[0].ack()  # nobody waits for the answer
+    wait_until(lambda: not raw.exists("unacked", "unacked_index"), what="the acknowledgement", timeout_s=5)
 
 
 def test_a_rejected_message_goes_back_or_away(lab: Lab, raw: redis.Redis) -> None:

@@ -1,0 +1,85 @@
+"""Scripts and commands sent straight over a connection of the pool.
+
+redis-py's client adds retries, hooks and metrics to every command; for the scripts of the hot path they cost as much
+as the script itself, and a script must not be repeated behind the caller's back anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+from threading import Lock
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+
+class DirectScript:
+    """One Lua script. The server keeps it; one that has forgotten is told again.
+
+    Args:
+        client: its connection pool is used.
+    """
+
+    def __init__(self, client: Any, source: str) -> None:
+        self._pool = client.connection_pool
+        self._source = source
+        self._sha = sha1(source.encode()).hexdigest()
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run it and return its answer: one round trip. Raises what redis-py raises."""
+        connection = self._pool.get_connection()
+        try:
+            self._send(connection, "EVALSHA", self._sha, keys, args)
+            try:
+                return connection.read_response()
+            except NoScriptError:
+                self._send(connection, "EVAL", self._source, keys, args)
+                return connection.read_response()
+        except BaseException:  # also an interrupt: the next user must not read this answer
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+
+    @staticmethod
+    def _send(connection: Any, command: str, script: str, keys: Sequence[str], args: Sequence[Any]) -> None:
+        connection.send_command(command, script, len(keys), *keys, *args)
+
+
+class Post:
+    """Commands whose answers nobody waits for: they are read before the next ones are sent.
+
+    Holds one connection of the pool until `close`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._pool = client.connection_pool
+        self._connection: Any = None
+        self._answers = 0
+        self._lock = Lock()  # with a pool of threads, any of them may send
+
+    def __call__(self, *commands: tuple[str, ...]) -> None:
+        """Send them in one packet. Raises what redis-py raises, also for the commands before."""
+        with self._lock:
+            try:
+                self._read_answers()
+                if self._connection is None:
+                    self._connection = self._pool.get_connection()
+                self._connection.send_packed_command(self._connection.pack_commands(commands))
+                self._answers = len(commands)
+            except BaseException:
+                self.close()
+                raise
+
+    def _read_answers(self) -> None:
+        while self._answers:
+            self._answers -= 1
+            self._connection.read_response()
+
+    def close(self) -> None:
+        """Give the connection up. What was sent is done by the server all the same."""
+        connection, self._connection, self._answers = self._connection, None, 0
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
