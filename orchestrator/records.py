@@ -95,17 +95,33 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """The message of the next step of a chain, for the script that finishes the step before it.
+
+    `queue` and `wake` are the broker's lists, on the same server as the store.
+    """
+
+    step_id: str
+    queue: str
+    wake: str
+    wake_ms: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """What one transition made possible, for whoever caused it to carry on with.
 
     `ready` steps go to their agents, `decide` steps are evaluated where the run advances (`when`, `set`, `foreach`,
-    gates, and `$outputs` for the end of the run).
+    gates, and `$outputs` for the end of the run). `forwarded` is the one whose message is on its queue already; it is
+    not among `ready`.
     """
 
     run_id: str
     ready: tuple[Ready, ...] = ()
     decide: tuple[str, ...] = ()
     priority: str = "medium"
+    forwarded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from orchestrator.agents.loading import AgentRegistry
 from orchestrator.agents.values import encode
 from orchestrator.errors import ExpressionError, LeaseLost, StepTimeout
 from orchestrator.outcomes import Done
-from orchestrator.records import Advance, Claim
+from orchestrator.records import Advance, Claim, Forward
 from orchestrator.settings import Settings
 from orchestrator.store.runs import Lease, RunStore
 from orchestrator.workflow.expressions import render
@@ -50,9 +50,13 @@ class Executor:
         self.settings = settings
         self.interrupts = interrupts
 
-    def run_step(self, run_id: str, step_id: str, *, worker: str) -> Advance | None:
+    def run_step(
+        self, run_id: str, step_id: str, *, worker: str, forward: Forward | None = None
+    ) -> Advance | None:
         """Run one attempt, if there is one to run.
 
+        Args:
+            forward: the message of the step that a chain brings next; it goes out with the commit.
         Returns:
             What the run may do next, or None: nothing to claim, or the answer came too late to count.
         """
@@ -69,7 +73,7 @@ class Executor:
                 return self._interrupted(claim, time.monotonic() - started)
             except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
                 return self._failed(claim, error, secrets)
-            return self._committed(claim, self.store.finish_step(run_id, step_id, claim.attempt, output))
+            return self._committed(claim, self.store.finish_step(run_id, step_id, claim.attempt, output, forward))
         except self.interrupts:
             # The signal came while the answer was being recorded. Recording again is safe: the store takes one answer.
             return self._interrupted(claim, time.monotonic() - started)

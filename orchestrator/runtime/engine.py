@@ -37,6 +37,11 @@ class Engine:
     _store: tuple[int, RunStore] | None = field(default=None, repr=False)
 
     @property
+    def one_server(self) -> bool:
+        """Whether the broker is the server that keeps the state, so that one script can change both."""
+        return self.settings.broker_url is None
+
+    @property
     def lease_ms(self) -> int:
         return round(self.settings.lease_s * 1000)
 

@@ -11,6 +11,7 @@ from orchestrator.agents.decisions import carry_on
 from orchestrator.records import Ready
 from orchestrator.runtime.canvas import carried_step, dispatch, joined_step
 from orchestrator.runtime.chords import JOIN_OPEN
+from orchestrator.runtime.forwarding import next_message
 from orchestrator.runtime.routing import RUN_STEP
 
 
@@ -19,10 +20,12 @@ def run_step(self: Task, run_id: str, step_id: str) -> str | None:
     """Run one attempt of one step, then see to what it made ready.
 
     The chain or the chord that the message belongs to brings the next step if that is ready; otherwise the chain
-    ends here. Everything else that became ready is published from here.
+    ends here. Everything else that became ready is published from here. On a server that is both store and broker
+    the chain's next message goes out in the script that finishes the step; elsewhere Celery sends it afterwards.
     """
     engine = self.app.engine
-    advance = engine.executor.run_step(run_id, step_id, worker=self.request.hostname)
+    forward = next_message(self.request) if engine.one_server else None
+    advance = engine.executor.run_step(run_id, step_id, worker=self.request.hostname, forward=forward)
     ready = carry_on(engine.store, advance, engine.settings) if advance else ()
     by_id: dict[str | None, Ready] = {step.step_id: step for step in ready}
     if by_id.pop(carried_step(self.request), None) is None:

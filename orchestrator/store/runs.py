@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import redis
 
 from orchestrator.errors import RunNotFound
-from orchestrator.records import Advance, Claim, Ready, StepError
+from orchestrator.records import Advance, Claim, Forward, Ready, StepError
 from orchestrator.states import RunState
 from orchestrator.store.keys import Keys
 from orchestrator.store.plans import plan_fields
@@ -110,15 +111,28 @@ class RunStore(RunReader):
             readable |= {"item": unpack(item), "index": index}
         return Claim(run_id, step_id, attempt, failures, step, readable, index)
 
-    def finish_step(self, run_id: str, step_id: str, attempt: int, output: str | None) -> Advance | None:
+    def finish_step(
+        self, run_id: str, step_id: str, attempt: int, output: str | None, forward: Forward | None = None
+    ) -> Advance | None:
         """Record an attempt's output (JSON text; None for a gate, which has none).
+
+        With `forward`, the next step's message is put on its queue in the same script, if that step is ready now.
 
         Returns:
             What became possible, or None if the attempt does not count any more (fencing).
         Script: finish_step.lua, O(successors).
         """
         packed = "" if output is None else pack(output)
-        return _advance(run_id, self._call("finish_step", run_id, step_id, attempt, packed))
+        keys, args = self._keys(run_id), [run_id, step_id, attempt, packed]
+        if forward is None:
+            reply = self._scripts.call("finish_step", [*keys, keys[0], keys[0]], [*args, "", "", 0])
+            return _advance(run_id, reply)
+        keys += [forward.queue, forward.wake]
+        args += [forward.step_id, forward.message, forward.wake_ms]
+        advance = _advance(run_id, reply := self._scripts.call("finish_step", keys, args))
+        if advance is None or len(reply) < 5:
+            return advance
+        return replace(advance, ready=advance.ready[1:], forwarded=forward.step_id)
 
     def fail_step(
         self, run_id: str, step_id: str, attempt: int, error: StepError, *, retry_delay_ms: int | None
@@ -212,7 +226,7 @@ def _parse_step(body: str) -> PlanStep:
 def _advance(run_id: str, reply: list[Any]) -> Advance | None:
     if reply[0] == 0:
         return None
-    _, priority, ready, decide = reply
+    _, priority, ready, decide = reply[:4]
     pairs = tuple(Ready(step_id, json.loads(segment)) for step_id, segment in _pairs(ready))
     return Advance(run_id, pairs, tuple(decide), priority)
 

@@ -57,7 +57,7 @@ class _Writer:
     def _parallel(self, depth: int, *, first: bool) -> Json:
         self.containers += 1
         name = f"box{self.containers}"
-        step: dict[str, Json] = self._needs(first=first)
+        step: dict[str, Json] = self._needs()
         if self._often(25):
             step["when"] = self.draw(st.booleans())
         branches = []
@@ -71,7 +71,7 @@ class _Writer:
     def _leaf(self, above: str | None, *, first: bool) -> Json:
         self.left -= 1
         name = f"s{len(self.leaves)}"
-        step: dict[str, Json] = {"id": name} | self._needs(first=first)
+        step: dict[str, Json] = {"id": name} | self._needs()
         needs = step.get("needs", [above] if above else [])
         readable = [need for need in needs if need in self.leaves]
         if self._often(15):
@@ -87,7 +87,7 @@ class _Writer:
         self.leaves.append(name)
         return step
 
-    def _needs(self, *, first: bool) -> dict[str, Json]:
+    def _needs(self) -> dict[str, Json]:
         """`needs` and `run_if`, or neither: then the step comes after the one above."""
         known = [*self.leaves, *self.closed]
         step: dict[str, Json] = {}
@@ -95,7 +95,7 @@ class _Writer:
             step["needs"] = self.draw(st.lists(st.sampled_from(known), unique=True, max_size=4))
         elif known and self._often(5):
             step["needs"] = []
-        if (step.get("needs") or (known and not first and "needs" not in step)) and self._often(30):
+        if step.get("needs") and self._often(40):  # a run_if that asks about needs is refused where there are none
             step["run_if"] = self.draw(st.sampled_from(RUN_IFS))
         return step
 
