@@ -47,14 +47,14 @@ class _Writer:
         above: str | None = None
         while self.left > 0 and len(steps) < longest:
             if depth < 3 and self.left > 2 and self._often(15):
-                steps.append(self._parallel(depth, first=not steps and depth == 0))
+                steps.append(self._parallel(depth))
                 above = None
             else:
-                steps.append(self._leaf(above, first=not steps and depth == 0))
+                steps.append(self._leaf(above))
                 above = steps[-1]["id"]
         return steps
 
-    def _parallel(self, depth: int, *, first: bool) -> Json:
+    def _parallel(self, depth: int) -> Json:
         self.containers += 1
         name = f"box{self.containers}"
         step: dict[str, Json] = self._needs()
@@ -68,7 +68,7 @@ class _Writer:
         self.closed.append(name)
         return step | {"id": name, "parallel": branches}
 
-    def _leaf(self, above: str | None, *, first: bool) -> Json:
+    def _leaf(self, above: str | None) -> Json:
         self.left -= 1
         name = f"s{len(self.leaves)}"
         step: dict[str, Json] = {"id": name} | self._needs()
