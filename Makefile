@@ -15,7 +15,7 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(TESTS)
 
 test-fast: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest tests/unit tests/store $(TESTS)
+	@$(BIN)/python -m pytest tests/unit tests/properties tests/store $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
