@@ -7,13 +7,13 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
 from orchestrator.agents.agent import Agent, AgentTask
 from orchestrator.errors import AgentsNotLoadable, UnknownAgent, UnknownTask
 from orchestrator.workflow.catalog import Catalog
+from orchestrator.workflow.nearby import did_you_mean, listed
 
 
 class AgentRegistry:
@@ -35,7 +35,7 @@ class AgentRegistry:
         try:
             return self._agents[name]
         except KeyError:
-            raise UnknownAgent(f"no agent {name!r}{did_you_mean(name, self._agents)}", agent=name) from None
+            raise UnknownAgent(f"no agent {name!r}{_near(name, self._agents)}", agent=name) from None
 
     def task(self, agent: str, task: str) -> AgentTask:
         """Raises UnknownAgent or UnknownTask, with near names."""
@@ -43,7 +43,7 @@ class AgentRegistry:
         try:
             return tasks[task]
         except KeyError:
-            raise UnknownTask(f"agent {agent!r} has no task {task!r}{did_you_mean(task, tasks)}") from None
+            raise UnknownTask(f"agent {agent!r} has no task {task!r}{_near(task, tasks)}") from None
 
     def catalog(self) -> Catalog:
         return Catalog(tuple(agent.info for agent in self._agents.values()))
@@ -66,13 +66,9 @@ def load_agents(sources: Sequence[str]) -> AgentRegistry:
     return AgentRegistry(found)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?`, or what there is, or nothing."""
+def _near(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
-    near = get_close_matches(name, known, n=2)
-    if near:
-        return ", did you mean " + " or ".join(repr(match) for match in near) + "?"
-    return f"; there is {', '.join(known[:10])}" if known else "; there is none"
+    return did_you_mean(name, known) or f"; there is {listed(known) or 'none'}"
 
 
 def _modules(source: str) -> Iterator[ModuleType]:

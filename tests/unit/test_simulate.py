@@ -19,6 +19,15 @@ def draft(topic: str) -> str:
     return f"on {topic}"
 
 
+MIXED = """
+steps:
+  - {id: a, capability: writing, with: {topic: tea}}
+  - {id: b, agent: critic, task: score, with: {text: "${{ steps.a.output }}"}}
+  - {id: c, agent: clock}
+outputs: {a: "${{ steps.a.output }}", b: "${{ steps.b.output }}", c: "${{ steps.c.output }}"}
+"""
+
+
 def run(folder: Path, text: str, **options: object) -> SimulatedRun:
     file = folder / "w.yaml"
     file.write_text("name: test\n" + dedent(text))
@@ -28,13 +37,7 @@ def run(folder: Path, text: str, **options: object) -> SimulatedRun:
 def test_agents_functions_and_plain_values_may_stand_in_beside_one_another(tmp_path: Path) -> None:
     done = run(
         tmp_path,
-        """
-        steps:
-          - {id: a, capability: writing, with: {topic: tea}}
-          - {id: b, agent: critic, task: score, with: {text: "${{ steps.a.output }}"}}
-          - {id: c, agent: clock}
-        outputs: {a: "${{ steps.a.output }}", b: "${{ steps.b.output }}", c: "${{ steps.c.output }}"}
-        """,
+        MIXED,
         agents={"writer": writer, "critic": {"score": len}, "clock": 12},
     )
     assert done.status is RunState.FAILED, "len takes no parameter of that name"
@@ -42,13 +45,7 @@ def test_agents_functions_and_plain_values_may_stand_in_beside_one_another(tmp_p
     assert done.error.step == "b"
     done = run(
         tmp_path,
-        """
-        steps:
-          - {id: a, capability: writing, with: {topic: tea}}
-          - {id: b, agent: critic, task: score, with: {text: "${{ steps.a.output }}"}}
-          - {id: c, agent: clock}
-        outputs: {a: "${{ steps.a.output }}", b: "${{ steps.b.output }}", c: "${{ steps.c.output }}"}
-        """,
+        MIXED,
         agents={"writer": writer, "critic.score": lambda text: len(text), "clock": 12},
     )
     assert done.outputs == {"a": "on tea", "b": 6, "c": 12}
