@@ -126,6 +126,33 @@ class UnknownTask(OrchestratorError):
     """The agent has no task of that name."""
 
 
+class AgentOffline(OrchestratorError):
+    """Nobody serves the agent now, and the sender did not want to wait."""
+
+
+# --- messages ---------------------------------------------------------------------------------------------------
+
+
+class MessageInvalid(OrchestratorError):
+    """A message has mistakes and was not stored; `field` names the first of them."""
+
+
+class MessageNotFound(OrchestratorError):
+    """No such message."""
+
+
+class MessageNotHeld(OrchestratorError):
+    """The message is not held by whoever wants to close it."""
+
+
+class HandoffRefused(OrchestratorError):
+    """The handoff is not in a state that allows this."""
+
+
+class HandoffFailed(OrchestratorError):
+    """The handoff ended without a result; `status` says how."""
+
+
 # --- store and server -------------------------------------------------------------------------------------------
 
 

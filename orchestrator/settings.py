@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     max_expression_s: float = Field(1.0, gt=0, description="seconds one expression may take")
     max_foreach_items: int = Field(100_000, ge=1, description="items of one foreach")
 
+    max_message_bytes: int = Field(1 << 20, ge=1, description="bytes of the body of one message")
+    message_retention_s: int = Field(86400, ge=1, description="seconds a finished message is kept; dead ones stay")
+    offer_s: float = Field(300.0, gt=0, description="seconds until a handoff that nobody accepts goes back")
+    inbox_lease_s: float = Field(60.0, gt=0, description="seconds a message read with `inbox` waits for its ack")
+    journal_events: int = Field(100_000, ge=100, description="entries of the journal that are kept, roughly")
+
     celery: dict[str, Any] = Field(default_factory=dict, exclude=True, description="from celeryconfig.py")
 
     @field_validator("agents", mode="before")

@@ -1,6 +1,6 @@
-"""The states of runs and steps, and the only moves between them.
+"""The states of runs, steps, messages and handoffs, and the only moves between them.
 
-`TRANSITIONS` is the law that the store's scripts are tested against; docs/lifecycle.md draws it.
+The transitions are the law that the store's scripts are tested against; docs/lifecycle.md draws them.
 """
 
 from __future__ import annotations
@@ -40,8 +40,41 @@ class StepState(StrEnum):
         return self in (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED)
 
 
+class MessageState(StrEnum):
+    """Where a message is. `delivered` is held by a receiver under a lease."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    DEAD = "dead"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (MessageState.PENDING, MessageState.DELIVERED)
+
+
+class HandoffState(StrEnum):
+    """Where a handoff is. A declined, expired or failed one belongs to its sender again."""
+
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (HandoffState.OFFERED, HandoffState.ACCEPTED, HandoffState.IN_PROGRESS)
+
+
 _S = StepState
 _R = RunState
+_M = MessageState
+_H = HandoffState
 
 TRANSITIONS: dict[StepState, frozenset[StepState]] = {
     # running -> pending: the lease lapsed, the step is offered again
@@ -62,4 +95,25 @@ RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     _R.SUCCEEDED: frozenset(),
     _R.FAILED: frozenset(),
     _R.CANCELLED: frozenset(),
+}
+
+MESSAGE_TRANSITIONS: dict[MessageState, frozenset[MessageState]] = {
+    _M.PENDING: frozenset({_M.DELIVERED, _M.EXPIRED, _M.FAILED}),  # failed: a handoff that was declined
+    # delivered -> pending: a retry is due later, it was given back, or the lease lapsed
+    _M.DELIVERED: frozenset({_M.ACKNOWLEDGED, _M.FAILED, _M.DEAD, _M.PENDING}),
+    _M.ACKNOWLEDGED: frozenset(),
+    _M.FAILED: frozenset(),
+    _M.EXPIRED: frozenset(),
+    _M.DEAD: frozenset(),
+}
+
+HANDOFF_TRANSITIONS: dict[HandoffState, frozenset[HandoffState]] = {
+    _H.OFFERED: frozenset({_H.ACCEPTED, _H.DECLINED, _H.EXPIRED}),
+    # accepted -> offered: the worker that had accepted it died before it began
+    _H.ACCEPTED: frozenset({_H.IN_PROGRESS, _H.OFFERED, _H.COMPLETED, _H.FAILED}),
+    _H.IN_PROGRESS: frozenset({_H.COMPLETED, _H.FAILED, _H.OFFERED}),
+    _H.COMPLETED: frozenset(),
+    _H.DECLINED: frozenset(),
+    _H.FAILED: frozenset(),
+    _H.EXPIRED: frozenset(),
 }

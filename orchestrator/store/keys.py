@@ -80,6 +80,74 @@ class Keys:
         """zset: `AGENT WORKER` -> ms of the last heartbeat; old ones are dropped by the keeper."""
         return f"{self.prefix}presence"
 
+    # --- messages: a message has no TTL until it is done, then `message_retention_s`; dead letters stay ---------
+
+    @property
+    def message_prefix(self) -> str:
+        """What the key of a message starts with. claim_message.lua needs it: which message it takes, it finds out."""
+        return f"{self.prefix}msg:"
+
+    def message(self, message_id: str) -> str:
+        """hash: envelope, body, state, times, `a:N` for each attempt."""
+        return f"{self.message_prefix}{message_id}"
+
+    def bell(self, message_id: str) -> str:
+        """stream of one entry, TTL a minute: rings at every change of a message that somebody watches."""
+        return f"{self.prefix}bell:{message_id}"
+
+    def inbox(self, box: str) -> str:
+        """zset: message id -> its place, priority first; those that may be claimed now."""
+        return f"{self.prefix}inbox:{box}"
+
+    def knock(self, box: str) -> str:
+        """list, TTL a minute, at most one entry: wakes a receiver that is no worker."""
+        return f"{self.prefix}knock:{box}"
+
+    def thread(self, thread_id: str) -> str:
+        """zset with TTL: message id -> ms, the messages of a thread."""
+        return f"{self.prefix}thread:{thread_id}"
+
+    def message_idempotency(self, key: str) -> str:
+        """string with TTL: idempotency key of a message -> message id."""
+        return f"{self.prefix}idem:m:{key}"
+
+    # --- permanent, for messages ------------------------------------------------------------------------------
+
+    @property
+    def message_timers(self) -> str:
+        """zset: `KIND MESSAGE BOX ATTEMPT` -> ms when it is due. Kinds: lease due ttl."""
+        return f"{self.prefix}mtimers"
+
+    @property
+    def rings(self) -> str:
+        """zset, all scores 0, ordered by name: `BOX PRIORITY SEQ MESSAGE`, sent to a worker and not yet received."""
+        return f"{self.prefix}rings"
+
+    @property
+    def doors(self) -> str:
+        """hash: box -> `worker`: Celery workers are rung for its messages, or `poll`: receivers ask for them."""
+        return f"{self.prefix}doors"
+
+    @property
+    def seen(self) -> str:
+        """hash: agent -> ms of the last heartbeat of any receiver of it."""
+        return f"{self.prefix}seen"
+
+    @property
+    def held(self) -> str:
+        """hash: ring -> message that the worker which received the ring has claimed."""
+        return f"{self.prefix}held"
+
+    @property
+    def dead(self) -> str:
+        """zset: message id -> ms when it failed or died; until it is replayed or purged."""
+        return f"{self.prefix}dead"
+
+    @property
+    def journal(self) -> str:
+        """stream, the newest `journal_events` or so: what happened to messages, handoffs, agents."""
+        return f"{self.prefix}journal"
+
     # --- short-lived ------------------------------------------------------------------------------------------
 
     @property
@@ -95,5 +163,8 @@ class Keys:
     def permanent(self) -> frozenset[str]:
         """The keys that never expire."""
         return frozenset(
-            {self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence}
+            {
+                self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence,
+                self.message_timers, self.rings, self.doors, self.seen, self.held, self.dead, self.journal,
+            }  # fmt: skip
         )

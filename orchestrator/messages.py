@@ -1,0 +1,165 @@
+"""What agents say to each other: `AgentMessage`, its types, priorities and delivery options. Values, no behaviour.
+
+Types and fields of a newer version are carried along, so that a mixed installation loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.errors import MessageInvalid
+
+Json = Any
+VERSION = 1
+
+
+class MessageType(StrEnum):
+    """What a message is about. Receivers may choose their handlers by it."""
+
+    TASK_ASSIGNMENT = "task_assignment"
+    TASK_UPDATE = "task_update"
+    TASK_COMPLETION = "task_completion"
+    TASK_CANCELLATION = "task_cancellation"
+    COORDINATION_REQUEST = "coordination_request"
+    COORDINATION_RESPONSE = "coordination_response"
+    STATUS_UPDATE = "status_update"
+    HEALTH_CHECK = "health_check"
+    INFORMATION_SHARE = "information_share"
+    QUESTION = "question"
+    ANSWER = "answer"
+    NOTIFICATION = "notification"
+    AGENT_STARTED = "agent_started"
+    AGENT_STOPPED = "agent_stopped"
+    SYSTEM_ALERT = "system_alert"
+    EMERGENCY = "emergency"
+    REQUEST = "request"
+    RESPONSE = "response"
+    BROADCAST = "broadcast"
+    HANDOFF = "handoff"
+
+
+class MessagePriority(StrEnum):
+    """How urgent a message is; EMERGENCY goes before everything that has not started."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    URGENT = "urgent"
+    EMERGENCY = "emergency"
+
+
+#: The type of a reply, by the type of what it answers; RESPONSE for the rest.
+REPLY_TYPES = {
+    MessageType.QUESTION: MessageType.ANSWER,
+    MessageType.COORDINATION_REQUEST: MessageType.COORDINATION_RESPONSE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOptions:
+    """How hard to try.
+
+    Args:
+        require_ack: False: handled at most once; neither a failure nor a dead worker brings it back.
+        max_retries: attempts after the first one that failed; >= 0.
+        retry_delay_seconds: before the first retry; it doubles with each one, up to a minute; >= 0.
+        ttl_seconds: a message not begun by then expires; > 0; None: never.
+        persistent: False: it does not wait for an agent that is offline, it expires at once.
+    """
+
+    require_ack: bool = True
+    max_retries: int = 2
+    retry_delay_seconds: float = 1.0
+    ttl_seconds: float | None = None
+    persistent: bool = True
+
+    def __post_init__(self) -> None:
+        if not _number(self.max_retries) or self.max_retries != int(self.max_retries) or self.max_retries < 0:
+            raise MessageInvalid(f"max_retries is {self.max_retries}; write a whole number from 0", field="max_retries")
+        if not _number(self.retry_delay_seconds) or self.retry_delay_seconds < 0:
+            raise MessageInvalid(
+                f"retry_delay_seconds is {self.retry_delay_seconds}; write seconds from 0", field="retry_delay_seconds"
+            )
+        if self.ttl_seconds is not None and (not _number(self.ttl_seconds) or self.ttl_seconds <= 0):
+            raise MessageInvalid(f"ttl_seconds is {self.ttl_seconds}; write seconds above 0", field="ttl_seconds")
+
+    def to_json(self) -> dict[str, Json]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Json]) -> DeliveryOptions:
+        """The inverse of `to_json`; options of a newer version are left out."""
+        return cls(**{name: value for name, value in data.items() if name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMessage:
+    """One message. `created_at` is milliseconds by the server's clock; 0 before it is stored.
+
+    `message_type` is a plain text for a type that this version does not know; `extra` holds unknown fields.
+    """
+
+    message_id: str
+    from_agent: str
+    to_agent: str
+    message_type: MessageType | str = MessageType.INFORMATION_SHARE
+    body: Json = None
+    priority: MessagePriority = MessagePriority.MEDIUM
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    thread_id: str | None = None
+    created_at: int = 0
+    delivery_options: DeliveryOptions = field(default_factory=DeliveryOptions)
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    version: int = VERSION
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """Everything but the body and the time, which the store keeps beside it."""
+        known = {
+            name: getattr(self, name)
+            for name in self.__slots__
+            if name not in ("body", "created_at", "delivery_options", "extra")
+        }
+        return {**self.extra, **known, "delivery_options": self.delivery_options.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Json], *, body: Json, created_at: int) -> AgentMessage:
+        """The inverse of `to_json`."""
+        known = {name: value for name, value in data.items() if name in cls.__slots__}
+        known["message_type"] = known_type(known.get("message_type", MessageType.INFORMATION_SHARE))
+        known["priority"] = MessagePriority(known.get("priority", "medium"))
+        known["delivery_options"] = DeliveryOptions.from_json(known.get("delivery_options", {}))
+        extra = {name: value for name, value in data.items() if name not in cls.__slots__}
+        return cls(**{**known, "body": body, "created_at": created_at, "extra": extra})
+
+    @property
+    def text(self) -> str | None:
+        """The text of a text message, whose body is `{"content": text}`."""
+        content = content_of(self.body)
+        return content if isinstance(content, str) else None
+
+
+def known_type(word: str) -> MessageType | str:
+    """The type of a word; the word itself if this version does not know it."""
+    try:
+        return MessageType(word)
+    except ValueError:
+        return word
+
+
+def content_of(body: Json) -> Json:
+    """What was said: the text of a text message, otherwise the body."""
+    return body["content"] if isinstance(body, dict) and set(body) == {"content"} else body
+
+
+def body_of(content: Json) -> Json:
+    """The inverse of `content_of`: a text becomes `{"content": text}`."""
+    return {"content": content} if isinstance(content, str) else content
+
+
+def _number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 1e12
