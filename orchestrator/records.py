@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.states import RunState, StepState
+from orchestrator.messages import AgentMessage
+from orchestrator.states import HandoffState, MessageState, RunState, StepState
 
 Json = Any
 
@@ -122,6 +123,116 @@ class Advance:
     decide: tuple[str, ...] = ()
     priority: str = "medium"
     forwarded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doorbell:
+    """The Celery message that calls a worker for a message, for the script that stores it.
+
+    `queue` and `wake` are the broker's lists; `ring` is empty where the broker is not the store's server.
+    """
+
+    queue: str
+    wake: str
+    ring: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that is checked and encoded, ready to be stored. Times are milliseconds.
+
+    `box` is the inbox it goes to: the recipient's, or `RECIPIENT/tasks` for a handoff. `open` lets it go to a name that
+    nobody has registered. `awaited_ms`: the sender waits so long for a reply, which then does not go to its inbox.
+    """
+
+    message: AgentMessage
+    body: str
+    box: str
+    delay_ms: int | None = None
+    at_ms: int | None = None
+    idempotency_key: str | None = None
+    awaited_ms: int | None = None
+    task: str | None = None
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of a draft. `known`: its idempotency key was used before, and `message_id` is the message of then.
+
+    `ring_to_send`: whoever sent it must publish the ring, because the broker is another server.
+    """
+
+    message_id: str
+    state: str
+    online: bool
+    ring_to_send: bool
+    known: bool
+    box: str
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt at one message, held by one receiver under a lease. `attempt` counts from 1."""
+
+    message: AgentMessage
+    attempt: int
+    failures: int
+    receiver: str
+    box: str
+    late: bool = False
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a message."""
+
+    started_at: int
+    worker: str
+    ended_at: int | None = None
+    error: StepError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Custody:
+    """One link of a handoff's chain: who had it from when, and why."""
+
+    at: int
+    state: str
+    owner: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """A message as the store knows it. The fields from `handoff` on are set for handoffs only."""
+
+    message: AgentMessage
+    state: MessageState
+    box: str
+    attempts: tuple[Attempt, ...] = ()
+    delivered_at: int | None = None
+    finished_at: int | None = None
+    due_at: int | None = None
+    expires_at: int | None = None
+    worker: str | None = None
+    error: StepError | None = None
+    reason: str | None = None
+    reply: str | None = None
+    late: bool = False
+    replayed_as: str | None = None
+    handoff: HandoffState | None = None
+    task: str | None = None
+    owner: str | None = None
+    previous_owner: str | None = None
+    custody: tuple[Custody, ...] = ()
+    result: Json = None
+
+    @property
+    def status(self) -> MessageState:
+        return self.state
 
 
 @dataclass(frozen=True, slots=True)

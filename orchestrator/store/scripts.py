@@ -1,4 +1,7 @@
-"""Loads the Lua transitions and calls them. A script that changes a run gets `lua/_lib.lua` in front of it."""
+"""Loads the Lua transitions and calls them.
+
+A script that changes a run gets `lua/_lib.lua` in front of it, one that changes a message `lua/_message.lua`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,21 @@ import redis
 from orchestrator.store.direct import DirectScript
 
 _STANDALONE = frozenset({"take_due", "find_lost"})
+_OF_MESSAGES = frozenset({"send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again"})
 
 
 @cache
 def source(name: str) -> str:
     """The text of one script as it is sent to the server."""
-    folder = files("orchestrator.store") / "lua"
-    text = (folder / f"{name}.lua").read_text("utf-8")
-    return text if name in _STANDALONE else (folder / "_lib.lua").read_text("utf-8") + text
+    if name in _STANDALONE:
+        return _read(name)
+    if name in _OF_MESSAGES:
+        return "local BASE, OPT = 0, 1\n" + _read("_message") + _read(name)
+    return _read("_lib") + _read(name)
+
+
+def _read(name: str) -> str:
+    return (files("orchestrator.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 class Scripts:

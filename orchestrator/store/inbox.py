@@ -1,0 +1,239 @@
+"""`Inbox`: every transition of a message, one typed method per script, one round trip each. Handoffs are messages too.
+
+Nothing here checks what people write or calls a handler; `letters.py` reads, this file changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import redis
+
+from orchestrator.errors import MessageNotFound, MessageNotHeld, UnknownAgent
+from orchestrator.messages import AgentMessage, MessagePriority
+from orchestrator.records import Delivery, Doorbell, Draft, Posted, StepError
+from orchestrator.settings import Settings
+from orchestrator.states import MessageState
+from orchestrator.store.keys import Keys
+from orchestrator.store.letters import Letters
+from orchestrator.store.scripts import Scripts
+from orchestrator.store.values import pack, unpack
+
+Json = Any
+Doorbells = Callable[[str, str, str], Doorbell]  # (box, priority, message id) -> doorbell
+
+PASSED_OVER = 20  # claims that may pass over less urgent messages before the oldest one goes first ...
+PASSED_OVER_MS = 5000  # ... and how long they must have done so: docs/messages.md, "order"
+_RANKS = {priority: rank for rank, priority in enumerate(reversed(MessagePriority))}
+
+
+class Inbox(Letters):
+    """The messages of one server.
+
+    Args:
+        doorbells: makes the Celery message that calls a worker.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys, settings: Settings, doorbells: Doorbells) -> None:
+        super().__init__(client, keys)
+        self._scripts = Scripts(client)
+        self._settings = settings
+        self._doorbells = doorbells
+        self._options = json.dumps({
+            "retain": settings.message_retention_s * 1000,
+            "journal": settings.journal_events,
+            "lease": round(settings.lease_s * 1000),
+        })  # fmt: skip
+
+    def send(self, drafts: Sequence[Draft]) -> list[Posted]:
+        """Store messages, all of them or none.
+
+        Raises:
+            UnknownAgent: a recipient is not registered. MessageNotFound: a reply to a message that does not exist.
+        Script: send_messages.lua, O(messages).
+        """
+        keys, args = self._post(drafts)
+        reply = self._scripts.call("send_messages", [*self._commons, *keys], [self._options, len(drafts), *args])
+        _refuse(reply)
+        return _posted(drafts, reply[1:])
+
+    def claim(
+        self,
+        boxes: Sequence[str],
+        *,
+        receiver: str,
+        lease_ms: int,
+        ring: str = "",
+        message_id: str = "",
+        handoff_state: str = "in_progress",
+    ) -> Delivery | None:
+        """Take the most urgent message of these boxes, or a certain one.
+
+        Args:
+            lease_ms: until another may take it; 0: it is held until it is closed.
+            ring: the ring that a worker has received, if this is one.
+        Returns:
+            None if there is nothing to claim.
+        Script: claim_message.lua, O(log n).
+        """
+        keys = [*self._commons, self.keys.message_prefix, *map(self.keys.inbox, boxes)]
+        args = [self._options, receiver, lease_ms, ring, message_id, handoff_state, PASSED_OVER, PASSED_OVER_MS]
+        reply = self._scripts.call("claim_message", keys, args)
+        if reply is None:
+            return None
+        _, attempt, failures, envelope, body, created_at, late, box, task = reply
+        message = AgentMessage.from_json(json.loads(envelope), body=unpack(body), created_at=created_at)
+        return Delivery(message, attempt, failures, receiver, box, bool(late), task or None)
+
+    def finish(
+        self,
+        message_id: str,
+        outcome: str,
+        *,
+        receiver: str,
+        box: str,
+        attempt: int = 0,
+        priority: str = "medium",
+        delay_ms: int = 0,
+        error: StepError | None = None,
+        result: str = "",
+        drafts: Sequence[Draft] = (),
+    ) -> list[Posted]:
+        """End an attempt, and store in the same step what its handler sends.
+
+        Args:
+            outcome: acknowledged, failed, dead, pending (it is tried again after `delay_ms`) or declined (a handoff).
+            result: of a handoff, as JSON text.
+        Returns:
+            What became of the drafts, and, first, of the message itself where it needs a ring.
+        Raises:
+            MessageNotHeld: the receiver does not hold it. MessageNotFound: no such message, or a reply to none.
+            UnknownAgent: a draft goes to an agent that is not registered; nothing was changed.
+        Script: finish_message.lua, O(messages sent).
+        """
+        keys, args = self._post(drafts)
+        doorbell = self._doorbells(box, priority, message_id)
+        own = [*self._commons, *self._place(message_id, box, doorbell)]
+        failure = json.dumps(error.to_json()) if error else ""
+        head = [self._options, message_id, attempt, receiver, outcome, delay_ms, failure, result, doorbell.ring]
+        reply = self._scripts.call("finish_message", [*own, *keys], [*head, len(drafts), *args])
+        if reply[0] == -3:
+            raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
+        if reply[0] == 0:
+            raise MessageNotHeld(_not_held(message_id, *reply[1:]), message_id=message_id, status=reply[1])
+        _refuse(reply)
+        again = [Posted(message_id, "pending", True, True, False, box, priority)] if reply[1] else []
+        return again + _posted(drafts, reply[2:])
+
+    def wake(self, kind: str, message_id: str, box: str, attempt: int, *, error: StepError) -> Posted | None:
+        """Do what is due to a message. None: nothing, or no ring has to be sent. Script: wake_message.lua, O(log n)."""
+        priority = str(self.client.hget(self.keys.message(message_id), "priority") or "medium")
+        doorbell = self._doorbells(box, priority, message_id)
+        args = [self._options, message_id, kind, attempt, box, self._settings.max_losses, json.dumps(error.to_json())]
+        keys = [*self._commons, *self._place(message_id, box, doorbell)]
+        reply = self._scripts.call("wake_message", keys, [*args, doorbell.ring])
+        return Posted(message_id, "pending", True, True, False, box, priority) if reply[0] and reply[1] else None
+
+    def extend(self, held: Iterable[str], *, receiver: str, lease_ms: int) -> int:
+        """A heartbeat for messages, named by their ids or by the rings they were claimed with.
+
+        Returns:
+            How many of them the receiver holds. Script: extend_message.lua, O(messages).
+        """
+        keys = [*self._commons, self.keys.message_prefix]
+        return int(self._scripts.call("extend_message", keys, [self._options, receiver, lease_ms, *held]))
+
+    def ring_again(self, box: str, priority: str, message_id: str, lost: str = "") -> Posted | None:
+        """Call a worker again for a box. None: no ring has to be sent. Script: ring_again.lua, O(log n)."""
+        doorbell = self._doorbells(box, priority, message_id)
+        keys = [*self._commons, self.keys.inbox(box), doorbell.queue, doorbell.wake]
+        reply = self._scripts.call(
+            "ring_again", keys, [self._options, lost, box, priority, message_id, doorbell.ring]
+        )
+        return Posted(message_id, "pending", True, True, False, box, priority) if reply[0] and reply[1] else None
+
+    # --- dead letters ----------------------------------------------------------------------------------------
+
+    def mark_replayed(self, message_id: str, new_id: str) -> None:
+        """Note that a dead letter was sent again, and let it go after the retention."""
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.hset(self.keys.message(message_id), "replayed_as", new_id)
+            pipe.zrem(self.keys.dead, message_id)
+            pipe.pexpire(self.keys.message(message_id), self._settings.message_retention_s * 1000)
+            pipe.execute()
+
+    def purge(self, message_ids: Sequence[str]) -> int:
+        """Delete dead letters. Returns how many there were."""
+        with self.client.pipeline(transaction=True) as pipe:
+            for message_id in message_ids:
+                pipe.zrem(self.keys.dead, message_id)
+                pipe.unlink(self.keys.message(message_id))
+            return sum(pipe.execute()[::2])
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    @property
+    def _commons(self) -> list[str]:
+        keys = self.keys
+        return [
+            keys.message_timers, keys.wake, keys.rings, keys.queues, keys.journal, keys.doors, keys.seen, keys.held,
+            keys.dead,
+        ]  # fmt: skip
+
+    def _place(self, message_id: str, box: str, doorbell: Doorbell) -> list[str]:
+        keys = self.keys
+        return [
+            keys.message(message_id), keys.inbox(box), keys.knock(box), doorbell.queue, doorbell.wake,
+            keys.bell(message_id),
+        ]  # fmt: skip
+
+    def _post(self, drafts: Sequence[Draft]) -> tuple[list[str], list[str]]:
+        """Nine keys and four arguments for each draft, as `post` in _message.lua wants them."""
+        keys, args = [], []
+        for draft in drafts:
+            message, doorbell = draft.message, self._doorbells(draft.box, draft.message.priority, draft.message.message_id)
+            own = self.keys.message(message.message_id)
+            used = self.keys.message_idempotency(draft.idempotency_key) if draft.idempotency_key else own
+            thread = self.keys.thread(message.thread_id) if message.thread_id else own
+            answered = message.correlation_id or message.message_id
+            keys += [own, self.keys.inbox(draft.box), self.keys.knock(draft.box), doorbell.queue, doorbell.wake]
+            keys += [used, thread, self.keys.message(answered), self.keys.bell(answered)]
+            args += [self._spec(draft), json.dumps(message.to_json()), pack(draft.body), doorbell.ring]
+        return keys, args
+
+    def _spec(self, draft: Draft) -> str:
+        message, options = draft.message, draft.message.delivery_options
+        retain_ms = self._settings.message_retention_s * 1000
+        spec = {
+            "id": message.message_id, "box": draft.box, "to": message.to_agent, "from": message.from_agent,
+            "type": message.message_type, "priority": message.priority, "rank": _RANKS[message.priority],
+            "ttl": None if options.ttl_seconds is None else max(1, round(options.ttl_seconds * 1000)),
+            "delay": draft.delay_ms, "at": draft.at_ms, "awaited": draft.awaited_ms,
+            "watched": "1" if draft.awaited_ms else None, "reply": message.correlation_id,
+            "idem": self._settings.idempotency_ttl_s * 1000 if draft.idempotency_key else None,
+            "thread": retain_ms if message.thread_id else None, "task": draft.task, "open": draft.open or None,
+            "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
+        }  # fmt: skip
+        return json.dumps({name: value for name, value in spec.items() if value is not None})
+
+
+def _posted(drafts: Sequence[Draft], replies: Sequence[Any]) -> list[Posted]:
+    return [
+        Posted(message_id, state, bool(online), bool(send), bool(known), draft.box, draft.message.priority)
+        for draft, (message_id, state, online, send, known) in zip(drafts, replies, strict=True)
+    ]
+
+
+def _refuse(reply: Sequence[Any]) -> None:
+    if reply[0] == -1:
+        raise UnknownAgent(f"no agent {reply[1]!r}", agent=reply[1])
+    if reply[0] == -2:
+        raise MessageNotFound(f"no message {reply[1]!r} to reply to", message_id=reply[1])
+
+
+def _not_held(message_id: str, state: str, worker: str) -> str:
+    if state == MessageState.DELIVERED:
+        return f"message {message_id} is held by {worker}"
+    return f"message {message_id} is {state}, nobody holds it"

@@ -1,0 +1,129 @@
+"""`Letters`: everything that is read of messages: records, inboxes, threads, dead letters. It changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis
+
+from orchestrator.errors import MessageNotFound
+from orchestrator.messages import AgentMessage
+from orchestrator.records import Attempt, Custody, MessageRecord, StepError
+from orchestrator.states import HandoffState, MessageState
+from orchestrator.store.keys import Keys
+from orchestrator.store.values import unpack
+
+Json = Any
+
+
+class Letters:
+    """The messages of one server, read-only."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self.client: Any = client  # see RunReader
+        self.keys = keys
+
+    def read(self, message_id: str) -> MessageRecord:
+        """Raises MessageNotFound."""
+        fields = self.client.hgetall(self.keys.message(message_id))
+        if not fields:
+            raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
+        return _record(fields)
+
+    def read_many(self, message_ids: Sequence[str]) -> list[MessageRecord]:
+        """Those that still exist, in order. One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for message_id in message_ids:
+                pipe.hgetall(self.keys.message(message_id))
+            return [_record(fields) for fields in pipe.execute() if fields]
+
+    def peek(self, boxes: Sequence[str], limit: int = 100) -> list[MessageRecord]:
+        """What may be claimed now, in the order it would be."""
+        found: list[tuple[float, str]] = []
+        for box in boxes:
+            heads = self.client.zrange(self.keys.inbox(box), 0, limit - 1, withscores=True)
+            found += [(place, message_id) for message_id, place in heads]
+        return self.read_many([message_id for _, message_id in sorted(found)[:limit]])
+
+    def size(self, box: str) -> int:
+        """How many messages of a box may be claimed now."""
+        return int(self.client.zcard(self.keys.inbox(box)))
+
+    def thread(self, thread_id: str) -> list[MessageRecord]:
+        """The messages of a thread, oldest first."""
+        return self.read_many(self.client.zrange(self.keys.thread(thread_id), 0, -1))
+
+    def dead_letters(self, limit: int = 1000) -> list[MessageRecord]:
+        """Messages that failed or died and were neither replayed nor purged, the newest first."""
+        return self.read_many(self.client.zrevrange(self.keys.dead, 0, limit - 1))
+
+    def watch(self, message_id: str) -> str:
+        """Ask for the bell at every change. Returns the place in the bell's stream to wait behind."""
+        key = self.keys.message(message_id)
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.exists(key)
+            pipe.hsetnx(key, "watched", "1")
+            pipe.xrevrange(self.keys.bell(message_id), count=1)
+            existed, _, newest = pipe.execute()
+        if not existed:
+            self.client.delete(key)
+            raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
+        return str(newest[0][0]) if newest else "0"
+
+    def changes(self, blocking: Any, message_id: str, *, block_ms: int) -> Iterator[MessageRecord]:
+        """The record now, and again after every change, or after `block_ms` without one."""
+        after = self.watch(message_id)
+        while True:
+            yield self.read(message_id)
+            key = self.keys.bell(message_id)
+            reply = blocking.xread({key: after}, block=block_ms)
+            if reply:
+                entries = dict(reply)[key] if isinstance(reply, list) else reply[key][0]
+                after = entries[-1][0]
+
+    def wait_for_knock(self, blocking: Any, boxes: Sequence[str], timeout_s: float) -> bool:
+        """Sleep until a message comes to one of these boxes, at most `timeout_s`. Whether somebody knocked."""
+        return blocking.blpop([self.keys.knock(box) for box in boxes], timeout=timeout_s) is not None
+
+
+def _record(fields: dict[str, str]) -> MessageRecord:
+    created_at = int(fields["created_at"])
+    message = AgentMessage.from_json(json.loads(fields["envelope"]), body=unpack(fields["body"]), created_at=created_at)
+    tries = [json.loads(fields[f"a:{n}"]) for n in range(1, int(fields["attempt"]) + 1)]
+    return MessageRecord(
+        message=message,
+        state=MessageState(fields["state"]),
+        box=fields["box"],
+        attempts=tuple(_attempt(data) for data in tries),
+        delivered_at=_time(fields, "delivered_at"),
+        finished_at=_time(fields, "finished_at"),
+        due_at=_time(fields, "due_at"),
+        expires_at=_time(fields, "expires_at"),
+        worker=fields.get("worker"),
+        error=StepError.from_json(json.loads(fields["error"])) if "error" in fields else None,
+        reason=fields.get("reason"),
+        reply=fields.get("reply") or fields.get("late_reply"),
+        late="late" in fields,
+        replayed_as=fields.get("replayed_as"),
+        handoff=HandoffState(fields["handoff"]) if "handoff" in fields else None,
+        task=fields.get("task"),
+        owner=fields.get("owner"),
+        previous_owner=fields.get("previous_owner") or None,
+        custody=tuple(_custody(data) for data in json.loads(fields.get("custody", "[]"))),
+        result=unpack(fields["result"]) if "result" in fields else None,
+    )
+
+
+def _attempt(data: dict[str, Json]) -> Attempt:
+    error = StepError.from_json(data.get("error"))
+    return Attempt(int(data["started_at"]), data["worker"], data.get("ended_at"), error)
+
+
+def _custody(data: dict[str, Json]) -> Custody:
+    return Custody(int(data["at"]), data["state"], data["owner"], data.get("reason"))
+
+
+def _time(fields: dict[str, str], name: str) -> int | None:
+    return int(fields[name]) if name in fields else None

@@ -1,0 +1,187 @@
+-- Purpose: what the transitions of messages share. BASE and OPT, set before it, say where its keys and options stand.
+-- KEYS from BASE + 1: message timers zset, keeper's wake list, rings zset, queues hash, journal stream, doors hash,
+--       seen hash, held hash, dead zset.
+-- ARGV[OPT]: JSON {retain: ms a finished message is kept, journal: entries kept, lease: ms until an agent is offline}.
+-- Cost: O(log n) a message.
+local M = {
+  timers = KEYS[BASE + 1], wake = KEYS[BASE + 2], rings = KEYS[BASE + 3], queues = KEYS[BASE + 4],
+  journal = KEYS[BASE + 5], doors = KEYS[BASE + 6], seen = KEYS[BASE + 7], held = KEYS[BASE + 8],
+  dead = KEYS[BASE + 9], stamp = redis.call('TIME'), bell_ms = 60000, rank = 1e15,
+}
+M.now = M.stamp[1] * 1000 + math.floor(M.stamp[2] / 1000)
+M.seq = M.stamp[1] .. string.format('%06d', M.stamp[2])
+M.options = ARGV[OPT] and ARGV[OPT] ~= '' and cjson.decode(ARGV[OPT]) or {}
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function note(name, ...)
+  redis.call('XADD', M.journal, 'MAXLEN', '~', M.options.journal, '*', 'e', name, ...)
+end
+
+local function at(due, ...)
+  redis.call('ZADD', M.timers, due, table.concat({...}, ' '))
+  if due - M.now < 1000 then
+    redis.call('LPUSH', M.wake, '1')
+    redis.call('LTRIM', M.wake, 0, 0)
+  end
+end
+
+local function forget(...) redis.call('ZREM', M.timers, table.concat({...}, ' ')) end
+
+-- The fields of a message as a table; nil if there is no such message.
+local function load(key)
+  local flat, rec = redis.call('HGETALL', key), {}
+  if #flat == 0 then return nil end
+  for i = 1, #flat, 2 do rec[flat[i]] = flat[i + 1] end
+  return rec
+end
+
+local function awaken(list, ttl)
+  if redis.call('EXISTS', list) == 0 then
+    redis.call('LPUSH', list, '1')
+    redis.call('PEXPIRE', list, ttl)
+  end
+end
+
+local function ring_bell(rec, bell)
+  if rec.watched then
+    redis.call('XADD', bell, 'MAXLEN', 1, '*', 's', rec.state)
+    redis.call('PEXPIRE', bell, M.bell_ms)
+  end
+end
+
+-- Call for somebody who takes messages from a box. Returns 1 if a ring must still be sent.
+-- place: {inbox, knock, queue, wake of the queue}; ring: the Celery message, '' where the broker is another server.
+local function call_for(rec, id, place, ring)
+  if redis.call('HGET', M.doors, rec.box) ~= 'worker' then
+    awaken(place[2], M.bell_ms)
+    return 0
+  end
+  local queue = string.match(rec.box, '^[^/]+') .. ' ' .. rec.priority
+  redis.call('HSETNX', M.queues, 'mark ' .. queue, '0')
+  redis.call('ZADD', M.rings, 0, queue .. ' ' .. M.seq .. ' ' .. rec.box .. ' ' .. id)
+  if ring == '' then return 1 end
+  redis.call('LPUSH', place[3], (string.gsub(ring, '@SEQ@', M.seq)))
+  awaken(place[4], M.bell_ms)
+  return 0
+end
+
+-- A message may be claimed now.
+local function admit(rec, id, place, ring)
+  redis.call('ZADD', place[1], rec.place, id)
+  return call_for(rec, id, place, ring)
+end
+
+-- One more entry in a handoff's chain of custody; owner changes hands.
+local function custody(key, rec, state, owner, reason)
+  local chain = cjson.decode(rec.custody or '[]')
+  chain[#chain + 1] = {at = M.now, state = state, owner = owner, reason = reason}
+  rec.handoff, rec.custody = state, cjson.encode(chain)
+  if rec.owner ~= owner then rec.previous_owner, rec.owner = rec.owner, owner end
+  redis.call('HSET', key, 'handoff', state, 'custody', rec.custody, 'owner', owner,
+    'previous_owner', rec.previous_owner or '')
+  local word = state == 'in_progress' and 'started' or state
+  note('handoff.' .. word, 'h', rec.id, 'from', rec.from, 'to', rec.to, 'agent', owner, 'task', rec.task)
+end
+
+-- Mistakes in what is to be stored, found before anything is. Nine keys and four arguments a message.
+local function refused(n, key, arg)
+  for i = 0, n - 1 do
+    local spec = cjson.decode(ARGV[arg + 4 * i])
+    if not spec.open and redis.call('HEXISTS', M.doors, spec.box) == 0 then return {-1, spec.to} end
+    if spec.reply and redis.call('EXISTS', KEYS[key + 9 * i + 7]) == 0 then return {-2, spec.reply} end
+  end
+end
+
+local function answer_to(spec, rec, original, bell)
+  local asked = load(original)
+  rec.late = asked.awaited_until and M.now > tonumber(asked.awaited_until) and '1' or nil
+  if rec.late then redis.call('HSET', original, 'late_reply', spec.id) end
+  if not asked.reply then redis.call('HSET', original, 'reply', spec.id) end
+  note('message.replied', 'm', spec.reply, 'reply', spec.id)
+  ring_bell(asked, bell)
+  return asked.awaited_until and not rec.late and tonumber(asked.awaited_until) or nil
+end
+
+-- - -> pending | expired. KEYS from key: message, inbox, knock, queue, wake, idempotency, thread, answered message,
+-- its bell. ARGV from arg: spec (JSON), envelope, body, ring.
+-- Returns {id, state, recipient online, ring to send, known before}.
+local function post(key, arg)
+  local spec = cjson.decode(ARGV[arg])
+  if spec.idem then
+    local known = redis.call('GET', KEYS[key + 5])
+    if known then return {known, 'known', 0, 0, 1} end
+    redis.call('SET', KEYS[key + 5], spec.id, 'PX', spec.idem)
+  end
+  local online = M.now - tonumber(redis.call('HGET', M.seen, spec.to) or 0) < M.options.lease
+  local rec = {
+    id = spec.id, state = 'pending', box = spec.box, to = spec.to, from = spec.from, type = spec.type,
+    priority = spec.priority, created_at = M.now, attempt = 0, envelope = ARGV[arg + 1], body = ARGV[arg + 2],
+    place = whole(spec.rank * M.rank + redis.call('HINCRBY', M.queues, 'sent', 1)),
+    expires_at = spec.ttl and M.now + spec.ttl or nil, task = spec.task, once = spec.once, watched = spec.watched,
+    awaited_until = spec.awaited and M.now + spec.awaited or nil,
+  }
+  local due = spec.at or (spec.delay and M.now + spec.delay)
+  if spec.reply then due = answer_to(spec, rec, KEYS[key + 7], KEYS[key + 8]) or due end
+  local fields = {}
+  for name, value in pairs(rec) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = type(value) == 'number' and whole(value) or value
+  end
+  redis.call('HSET', KEYS[key], unpack(fields))
+  if spec.thread then
+    redis.call('ZADD', KEYS[key + 6], M.now, spec.id)
+    redis.call('PEXPIRE', KEYS[key + 6], spec.thread)
+  end
+  note('message.sent', 'm', spec.id, 'from', spec.from, 'to', spec.to, 'type', spec.type, 'priority', spec.priority)
+  if spec.task then custody(KEYS[key], rec, 'offered', spec.from) end
+  if spec.transient and not online then
+    redis.call('HSET', KEYS[key], 'state', 'expired', 'finished_at', M.now, 'reason', 'the recipient is offline')
+    redis.call('PEXPIRE', KEYS[key], M.options.retain)
+    note('message.expired', 'm', spec.id, 'to', spec.to)
+    return {spec.id, 'expired', 0, 0, 0}
+  end
+  if rec.expires_at then at(rec.expires_at, 'ttl', spec.id, spec.box, '0') end
+  local send = 0
+  if due and due > M.now then
+    redis.call('HSET', KEYS[key], 'due_at', whole(due))
+    at(due, 'due', spec.id, spec.box, '0')
+  else
+    send = admit(rec, spec.id, {KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]}, ARGV[arg + 3])
+  end
+  return {spec.id, 'pending', online and 1 or 0, send, 0}
+end
+
+local function post_all(n, key, arg)
+  local posted = {}
+  for i = 0, n - 1 do posted[#posted + 1] = post(key + 9 * i, arg + 4 * i) end
+  return posted
+end
+
+-- The end of an attempt, however it ended.
+local function end_attempt(key, rec, failure)
+  local id, n = rec.id, rec.attempt
+  forget('lease', id, rec.box, n)
+  if rec.ring then redis.call('HDEL', M.held, rec.ring) end
+  redis.call('HDEL', key, 'worker', 'lease_until', 'ring')
+  local entry = cjson.decode(rec['a:' .. n])
+  entry.ended_at = M.now
+  if failure then entry.error = cjson.decode(failure) end
+  redis.call('HSET', key, 'a:' .. n, cjson.encode(entry))
+end
+
+-- pending | delivered -> acknowledged | failed | expired | dead
+local function conclude_message(key, rec, state, failure, bell)
+  rec.state = state
+  redis.call('HSET', key, 'state', state, 'finished_at', M.now)
+  if failure then redis.call('HSET', key, 'error', failure) end
+  forget('ttl', rec.id, rec.box, '0')
+  forget('due', rec.id, rec.box, '0')
+  if state == 'dead' or state == 'failed' then
+    redis.call('ZADD', M.dead, M.now, rec.id)
+  else
+    redis.call('PEXPIRE', key, M.options.retain)
+  end
+  note('message.' .. state, 'm', rec.id, 'from', rec.from, 'to', rec.to, 'a', rec.attempt)
+  ring_bell(rec, bell)
+end
