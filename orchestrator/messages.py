@@ -52,7 +52,7 @@ class MessagePriority(StrEnum):
 
 
 #: The type of a reply, by the type of what it answers; RESPONSE for the rest.
-REPLY_TYPES = {
+REPLY_TYPES: dict[str, MessageType] = {
     MessageType.QUESTION: MessageType.ANSWER,
     MessageType.COORDINATION_REQUEST: MessageType.COORDINATION_RESPONSE,
 }

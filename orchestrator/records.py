@@ -115,7 +115,7 @@ class Advance:
 
     `ready` steps go to their agents, `decide` steps are evaluated where the run advances (`when`, `set`, `foreach`,
     gates, and `$outputs` for the end of the run). `forwarded` is the one whose message is on its queue already; it is
-    not among `ready`.
+    not among `ready`. `posted` is what became of the messages that a handler sent, as `Inbox.posted` reads it.
     """
 
     run_id: str
@@ -123,6 +123,7 @@ class Advance:
     decide: tuple[str, ...] = ()
     priority: str = "medium"
     forwarded: str | None = None
+    posted: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,14 @@ class Draft:
     awaited_ms: int | None = None
     task: str | None = None
     open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Drafts in the form in which a script stores them, for one that belongs to a step."""
+
+    keys: list[str]
+    args: list[Json]
 
 
 @dataclass(frozen=True, slots=True)

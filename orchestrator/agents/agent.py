@@ -67,6 +67,15 @@ class AgentTask:
             raise HandlerOutputInvalid(_one_line(error, show=True)) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Ear:
+    """A handler of messages."""
+
+    fn: Callable[..., Any]
+    is_async: bool
+    context_parameter: str | None
+
+
 class Agent:
     """A named group of tasks with a queue of its own.
 
@@ -85,6 +94,7 @@ class Agent:
         self.capabilities = tuple(capabilities)
         self.concurrency = concurrency
         self.tasks: dict[str, AgentTask] = {}
+        self.ears: dict[str | None, Ear] = {}
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, tasks={sorted(self.tasks)})"
@@ -105,20 +115,60 @@ class Agent:
 
         return register(fn) if fn is not None else register
 
+    @overload
+    def on_message(self, what: F) -> F: ...
+    @overload
+    def on_message(self, what: str | None = None) -> Callable[[F], F]: ...
+    def on_message(self, what: F | str | None = None) -> F | Callable[[F], F]:
+        """Make a function, sync or async, the handler of messages: of one type, or of all that have none of their own.
+
+        It takes the message and, if it names a parameter `ctx`, the context. A value it returns is the reply.
+        """
+        wanted = str(what).lower() if isinstance(what, str) else None
+
+        def register(function: F) -> F:
+            if wanted in self.ears:
+                raise AgentsNotLoadable(f"agent {self.name}: two handlers for {wanted or 'all messages'}")
+            self.ears[wanted] = _build_ear(self.name, function)
+            return function
+
+        return register(what) if callable(what) else register
+
+    def ear(self, message_type: str) -> Ear | None:
+        """The handler for messages of a type."""
+        return self.ears.get(str(message_type)) or self.ears.get(None)
+
     @property
     def info(self) -> AgentInfo:
         """What the registry and the compiler know of the agent."""
         return AgentInfo(
-            name=self.name, capabilities=self.capabilities, tasks=tuple(task.info for task in self.tasks.values())
+            name=self.name,
+            capabilities=self.capabilities,
+            tasks=tuple(task.info for task in self.tasks.values()),
+            hears=bool(self.ears),
         )
+
+
+def _build_ear(agent: str, fn: Callable[..., Any]) -> Ear:
+    parameters = list(inspect.signature(fn).parameters.values())
+    hints = _hints(f"message handler of agent {agent}", fn)
+    context = next((p.name for p in parameters if p.name == "ctx" or hints.get(p.name) is Context), None)
+    others = [p for p in parameters if p.name != context and p.default is p.empty]
+    if len(others) != 1 or others[0].kind is others[0].KEYWORD_ONLY:
+        raise AgentsNotLoadable(f"agent {agent}: a message handler takes the message, and a context if it wants one")
+    return Ear(fn, inspect.iscoroutinefunction(fn), context)
+
+
+def _hints(where: str, fn: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except NameError as error:
+        raise AgentsNotLoadable(f"{where}: an annotation cannot be read: {error}") from None
 
 
 def _build_task(agent: str, name: str, fn: Callable[..., Any]) -> AgentTask:
     where = f"task {agent}.{name}"
-    try:
-        hints = typing.get_type_hints(fn, include_extras=True)
-    except NameError as error:
-        raise AgentsNotLoadable(f"{where}: an annotation cannot be read: {error}") from None
+    hints = _hints(where, fn)
     context = None
     fields: dict[str, Any] = {}
     parameters: dict[str, str] = {}

@@ -34,21 +34,36 @@ class Link(Protocol):
     def cancelled(self) -> bool:
         """Whether the attempt should stop."""
 
+    def send(self, to: str, content: Json, options: Mapping[str, Any]) -> str:
+        """Have a message sent with the outcome of the attempt; its id."""
+
+    def ask(self, to: str, content: Json, timeout_s: float, options: Mapping[str, Any]) -> Json:
+        """Send a message now and wait for what is answered."""
+
+    def handoff(self, to: str, task: str, values: Mapping[str, Json], options: Mapping[str, Any]) -> str:
+        """Have a task offered to another agent with the outcome of the attempt; the task's id."""
+
 
 class Context:
-    """One attempt of one step, seen from inside the handler."""
+    """One attempt of one step, or at one message, seen from inside the handler.
 
-    def __init__(self, *, run_id: str, step_id: str, agent: str, attempt: int, link: Link) -> None:
+    `run_id` and `step_id` are empty for a message or a handoff; `message_id` is empty for a step.
+    """
+
+    def __init__(
+        self, *, run_id: str = "", step_id: str = "", message_id: str = "", agent: str, attempt: int, link: Link
+    ) -> None:
         self.run_id = run_id
         self.step_id = step_id
+        self.message_id = message_id
         self.attempt = attempt
         self._agent = agent
         self._link = link
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this step, different for every other: give it to services that dedupe."""
-        return f"{self.run_id}/{self.step_id}"
+        """The same for every attempt of this step, or at this message: give it to services that dedupe."""
+        return self.message_id or f"{self.run_id}/{self.step_id}"
 
     @cached_property
     def inputs(self) -> Mapping[str, Json]:
@@ -63,8 +78,33 @@ class Context:
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose lines carry run, step and attempt."""
-        extra = {"run_id": self.run_id, "step_id": self.step_id, "attempt": self.attempt}
+        ids = {"run_id": self.run_id, "step_id": self.step_id, "message_id": self.message_id}
+        extra = {**{name: value for name, value in ids.items() if value}, "attempt": self.attempt}
         return logging.LoggerAdapter(logging.getLogger(f"orchestrator.agent.{self._agent}"), extra)
+
+    def send(self, to: str, content: Json, **options: Any) -> str:
+        """Send a message to an agent when this attempt succeeds, in the same commit; its id.
+
+        Args:
+            content: a text, or any JSON value.
+            options: as `Client.send` takes them: `message_type`, `priority`, `thread_id`, ...
+        Raises:
+            MessageInvalid: names the field. UnknownAgent: with near names.
+        """
+        return self._link.send(to, content, options)
+
+    def ask(self, to: str, content: Json, *, timeout_s: float = 30.0, **options: Any) -> Json:
+        """Send a question now, wait for the answer, and return it: a text, or the body of the reply.
+
+        Raises:
+            WaitTimeout: no answer within `timeout_s`.
+        """
+        return self._link.ask(to, content, timeout_s, options)
+
+    def handoff(self, to: str, task: str, values: Mapping[str, Json] | None = None, **options: Any) -> str:
+        """Offer a task to another agent when this attempt succeeds; the task's id. To move this very step, return
+        `Handoff(...)` instead."""
+        return self._link.handoff(to, task, values or {}, options)
 
     def progress(self, fraction: float | None = None, note: str | None = None) -> None:
         """Tell how far the work is: a share from 0 to 1, a few words, or both."""

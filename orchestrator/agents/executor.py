@@ -5,29 +5,36 @@ The executor knows no Celery. What a duplicate, late or outdated attempt wants t
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from orchestrator.agents import loop
+from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
 from orchestrator.agents.failures import next_delay_ms, step_error
+from orchestrator.agents.links import MessageLink, StoreLink
 from orchestrator.agents.loading import AgentRegistry
+from orchestrator.agents.mail import handle
+from orchestrator.agents.post import PostOffice
 from orchestrator.agents.values import encode
-from orchestrator.errors import ExpressionError, LeaseLost, StepTimeout
+from orchestrator.errors import ExpressionError, LeaseLost, StepTimeout, UnknownTask
+from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done
-from orchestrator.records import Advance, Claim, Forward
+from orchestrator.records import Advance, Claim, Delivery, Draft, Forward, Posted
 from orchestrator.settings import Settings
-from orchestrator.store.runs import Lease, RunStore
+from orchestrator.store.runs import RunStore
+from orchestrator.workflow.catalog import TaskInfo
 from orchestrator.workflow.expressions import render
 from orchestrator.workflow.plan import PlanStep
 
 Json = Any
 log = logging.getLogger(__name__)
-_LOOK_AGAIN_S = 0.5  # how often `ctx.cancelled` asks the store
 
 
 class Executor:
@@ -42,12 +49,14 @@ class Executor:
         store: RunStore,
         registry: AgentRegistry,
         settings: Settings,
+        office: PostOffice,
         *,
         interrupts: tuple[type[BaseException], ...] = (),
     ) -> None:
         self.store = store
         self.registry = registry
         self.settings = settings
+        self.office = office
         self.interrupts = interrupts
 
     def run_step(
@@ -67,28 +76,71 @@ class Executor:
         started = time.monotonic()
         secrets = Secrets()
         try:
+            drafts: list[Draft] = []
             try:
-                output = self._call(claim, worker, secrets)
+                output = self._call(claim, worker, secrets, drafts)
             except self.interrupts:
                 return self._interrupted(claim, time.monotonic() - started)
             except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
                 return self._failed(claim, error, secrets)
-            return self._committed(claim, self.store.finish_step(run_id, step_id, claim.attempt, output, forward))
+            sending = self.office.inbox.sending(drafts) if drafts else None
+            advance = self.store.finish_step(run_id, step_id, claim.attempt, output, forward, sending)
+            self._publish(drafts, advance)
+            return self._committed(claim, advance)
         except self.interrupts:
             # The signal came while the answer was being recorded. Recording again is safe: the store takes one answer.
             return self._interrupted(claim, time.monotonic() - started)
 
-    def _call(self, claim: Claim, worker: str, secrets: Secrets) -> str:
+    def run_message(self, agent: str, box: str, *, worker: str, ring: str) -> list[Posted]:
+        """Handle the most urgent message of an inbox, if there is one.
+
+        Args:
+            ring: the ring that came for it.
+        Returns:
+            What was stored, for whoever publishes rings.
+        """
+        lease_ms = round(self.settings.lease_s * 1000)
+        delivery = self.office.inbox.claim([box], receiver=worker, lease_ms=lease_ms, ring=ring)
+        if delivery is None:
+            return []
+        return handle(self.office.inbox, self.settings, delivery, partial(self._hear, self.registry.get(agent)))
+
+    def _hear(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
+        """Call the handler of a message, or the task of a handoff."""
+        message = delivery.message
+        link = MessageLink(self.office, agent.name, message, drafts)
+        ctx = Context(message_id=message.message_id, agent=agent.name, attempt=delivery.attempt, link=link)
+        if delivery.task and (delivery.task in agent.tasks or not agent.ear(MessageType.HANDOFF)):
+            return self._work(agent, delivery.task, message.body, ctx)
+        ear = agent.ear(message.message_type)
+        if ear is None:
+            raise UnknownTask(f"agent {agent.name} has no handler for messages of type {message.message_type}")
+        arguments = {ear.context_parameter: ctx} if ear.context_parameter else {}
+        return _await(ear.fn(message, **arguments))
+
+    def _work(self, agent: Agent, name: str, offer: Json, ctx: Context) -> Json:
+        task = self.registry.task(agent.name, name)
+        arguments = task.check_input(fitting(task.info, offer))
+        if task.context_parameter:
+            arguments[task.context_parameter] = ctx
+        return task.check_output(_await(task.fn(**arguments)))
+
+    def _publish(self, drafts: list[Draft], advance: Advance | None) -> None:
+        """Send the rings of what the handler sent, where the script could not."""
+        if drafts and advance is not None:
+            self.office.publish([one for one in self.office.inbox.posted(drafts, advance.posted) if one.ring_to_send])
+
+    def _call(self, claim: Claim, worker: str, secrets: Secrets, drafts: list[Draft]) -> str:
         step = claim.step
         task = self.registry.task(step.agent, step.task)
         values = render_with(step, {**claim.scope, "secrets": secrets}, limit_s=self.settings.max_expression_s)
         arguments = task.check_input(values, show=not secrets.told)
         if task.context_parameter:
-            link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000))
+            link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000), self.office, drafts)
             arguments[task.context_parameter] = Context(
                 run_id=claim.run_id, step_id=claim.step_id, agent=step.agent, attempt=claim.attempt, link=link
             )
-        result = loop.run(task.fn(**arguments)) if task.is_async else task.fn(**arguments)
+        result = _await(task.fn(**arguments))
         if isinstance(result, Done):
             result = result.output
         return encode(task.check_output(result), max_bytes=self.settings.max_output_bytes, what="the output")
@@ -118,6 +170,19 @@ class Executor:
         return advance
 
 
+def _await(result: Json) -> Json:
+    """The value of a coroutine, run on the process's loop; anything else as it is."""
+    return loop.run(result) if inspect.iscoroutine(result) else result
+
+
+def fitting(task: TaskInfo, offer: Mapping[str, Json]) -> dict[str, Json]:
+    """The values of a handoff that the task has parameters for; `context` is one of them if the task names it."""
+    values = {"context": offer.get("context"), **offer.get("with", {})}
+    if task.accepts_any:
+        return values
+    return {name: value for name, value in values.items() if name in task.params}
+
+
 def render_with(step: PlanStep, scope: Mapping[str, Json], *, limit_s: float) -> dict[str, Json]:
     """The values under `with` for one attempt; one expression may take `limit_s`. Raises ExpressionError."""
     try:
@@ -125,54 +190,6 @@ def render_with(step: PlanStep, scope: Mapping[str, Json], *, limit_s: float) ->
     except ExpressionError as error:
         raise ExpressionError(f"with: {error.message}") from None
     return values
-
-
-class StoreLink:
-    """The way from a running handler back to its run, by way of the store (see `context.Link`)."""
-
-    def __init__(self, store: RunStore, claim: Claim, worker: str, lease_ms: int) -> None:
-        self._store = store
-        self._claim = claim
-        self._worker = worker
-        self._lease_ms = lease_ms
-        self._cancelled = False
-        self._looked_at = 0.0
-
-    def inputs(self) -> Mapping[str, Json]:
-        inputs: Mapping[str, Json] = self._store.load_scope(self._claim.run_id, (), None)["inputs"]
-        return inputs
-
-    def step(self, step_id: str) -> Mapping[str, Json]:
-        if step_id not in self.step_ids():
-            raise KeyError(step_id)
-        view: Mapping[str, Json] = self._store.load_scope(self._claim.run_id, (step_id,), ())["steps"][step_id]
-        return view
-
-    def step_ids(self) -> tuple[str, ...]:
-        return self._store.step_ids(self._claim.run_id)
-
-    def progress(self, fraction: float | None, note: str | None) -> None:
-        claim = self._claim
-        if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, note):
-            self._cancelled = True
-
-    def heartbeat(self) -> None:
-        claim = self._claim
-        self._looked_at = time.monotonic()
-        lease = self._store.extend_lease(
-            claim.run_id, claim.step_id, worker=self._worker, lease_ms=self._lease_ms, attempt=claim.attempt
-        )
-        if lease is not Lease.HELD:
-            self._cancelled = True
-            raise LeaseLost(f"attempt {claim.attempt} of {claim.step_id} does not count any more")
-
-    def cancelled(self) -> bool:
-        if not self._cancelled and time.monotonic() - self._looked_at >= _LOOK_AGAIN_S:
-            try:
-                self.heartbeat()
-            except LeaseLost:
-                pass
-        return self._cancelled
 
 
 class Secrets(Mapping[str, str]):

@@ -11,6 +11,8 @@ from orchestrator.errors import (
     HandlerInputInvalid,
     HandlerOutputInvalid,
     LimitExceeded,
+    MessageInvalid,
+    MessageNotFound,
     UnknownAgent,
     UnknownTask,
 )
@@ -25,6 +27,8 @@ _HOPELESS = (
     HandlerInputInvalid,
     HandlerOutputInvalid,
     LimitExceeded,
+    MessageInvalid,
+    MessageNotFound,
     UnknownAgent,
     UnknownTask,
 )
@@ -57,7 +61,7 @@ def next_delay_ms(policy: Retry, failures: int, error: BaseException) -> int | N
     Args:
         failures: failed attempts so far, this one included.
     """
-    if isinstance(error, _HOPELESS) or _gives_up(policy, error):
+    if hopeless(error) or _gives_up(policy, error):
         return None
     floor_ms = round(error.after_s * 1000) if isinstance(error, RetryLater) else 0
     if failures >= policy.max_attempts:
@@ -70,6 +74,11 @@ def next_delay_ms(policy: Retry, failures: int, error: BaseException) -> int | N
         jitter=policy.jitter,
         floor_ms=floor_ms,
     )
+
+
+def hopeless(error: BaseException) -> bool:
+    """Whether the same input would fail in the same way again."""
+    return isinstance(error, _HOPELESS)
 
 
 def _gives_up(policy: Retry, error: BaseException) -> bool:

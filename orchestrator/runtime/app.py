@@ -31,7 +31,7 @@ def make_app(settings: Settings | None = None) -> App:
     store_url = server_url(settings)
     app = App("orchestrator", set_as_current=False, strict_typing=False)
     app.conf.update(configuration(settings, store_url))
-    app.engine = Engine(settings, store_url)
+    app.engine = Engine(app, settings, store_url)
     app.steps["worker"].add(Lifecycle)
     app.steps["consumer"].add(EventBatches)
     return app

@@ -6,16 +6,22 @@ A forked child builds its own connections; the agents, loaded before the fork, a
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import redis
+from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 
 from orchestrator.agents.executor import Executor
 from orchestrator.agents.loading import AgentRegistry, load_agents
+from orchestrator.agents.post import PostOffice
+from orchestrator.records import Posted
+from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import Settings
 from orchestrator.store.connection import blocking, connect
 from orchestrator.store.directory import Directory
+from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
@@ -28,13 +34,16 @@ class Engine:
     """The parts of one process.
 
     Args:
+        app: publishes what the store's scripts cannot.
         url: the server that keeps the state.
     """
 
+    app: Celery
     settings: Settings
     url: str
     _registry: AgentRegistry | None = field(default=None, repr=False)
     _store: tuple[int, RunStore] | None = field(default=None, repr=False)
+    _inbox: tuple[int, Inbox] | None = field(default=None, repr=False)
 
     @property
     def one_server(self) -> bool:
@@ -60,6 +69,21 @@ class Engine:
         return self._store[1]
 
     @property
+    def inbox(self) -> Inbox:
+        if self._inbox is None or self._inbox[0] != os.getpid():
+            bells = doorbell if self.one_server else silent
+            self._inbox = (os.getpid(), Inbox(self.client, self.keys, self.settings, bells))
+        return self._inbox[1]
+
+    @property
+    def office(self) -> PostOffice:
+        return PostOffice(self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish)
+
+    def publish(self, posted: Sequence[Posted]) -> None:
+        """Send the rings that the store's scripts could not send."""
+        publish(self.app, [one for one in posted if one.ring_to_send])
+
+    @property
     def directory(self) -> Directory:
         return Directory(self.client, self.keys, lease_ms=self.lease_ms)
 
@@ -76,7 +100,9 @@ class Engine:
 
     @property
     def executor(self) -> Executor:
-        return Executor(self.store, self.registry, self.settings, interrupts=(SoftTimeLimitExceeded,))
+        return Executor(
+            self.store, self.registry, self.settings, self.office, interrupts=(SoftTimeLimitExceeded,)
+        )
 
     def blocking(self) -> redis.Redis:
         """A client for commands that wait on the server."""

@@ -16,7 +16,7 @@ from celery.worker import state
 from orchestrator.agents.agent import Agent
 from orchestrator.errors import RunNotFound
 from orchestrator.runtime.engine import Engine
-from orchestrator.runtime.routing import RUN_STEP, step_of
+from orchestrator.runtime.routing import RING, RUN_STEP, step_of
 from orchestrator.store.runs import Lease
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,23 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Report presence and extend the lease of every attempt this worker runs."""
-        self._engine.directory.heartbeat(self._worker, self._agents)
-        for request in list(state.active_requests):
+        boxes = self._engine.directory.heartbeat(self._worker, self._agents)
+        self._ring_for(boxes)
+        active = list(state.active_requests)
+        for request in active:
             if request.type == RUN_STEP:  # its name is the shadow, `writer.draft`
                 self._extend(request)
+        rings = [request.args[1] for request in active if request.type == RING]
+        if rings:
+            self._engine.inbox.extend(rings, receiver=self._worker, lease_ms=self._engine.lease_ms)
+
+    def _ring_for(self, boxes: list[str]) -> None:
+        """Call this worker for what came to an agent before it had one."""
+        inbox = self._engine.inbox
+        for box in boxes:
+            for record in inbox.peek([box], limit=10_000):
+                ring = inbox.ring_again(box, record.message.priority, record.message.message_id)
+                self._engine.publish([ring] if ring else [])
 
     def _extend(self, request: Any) -> None:
         run_id, step_id = step_of(request.id)
@@ -56,6 +69,15 @@ class Heartbeat:
             # The signal of Celery's soft time limit: it raises inside the handler.
             os.kill(request.worker_pid, signal.SIGUSR1)
 
+    def start(self) -> None:
+        """Announce the agents."""
+        self._announce("agent.started")
+
+    def _announce(self, event: str) -> None:
+        for agent in self._agents:
+            self._engine.directory.announce(event, agent.name, most=self._engine.settings.journal_events)
+
     def stop(self) -> None:
         """Say goodbye, so that nobody waits for the presence to lapse."""
+        self._announce("agent.stopped")
         self._engine.directory.leave(self._worker, [agent.name for agent in self._agents])

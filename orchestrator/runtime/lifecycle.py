@@ -47,8 +47,13 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         self._parts = [heartbeat, keeper]
         interval_s = engine.settings.lease_s / 3
 
+        announced = threading.Event()
+
         def beat() -> None:
             heartbeat.beat()
+            if not announced.is_set():
+                heartbeat.start()
+                announced.set()
             self._ended.wait(interval_s)
 
         worker_shutdown.connect(self._end, sender=worker, weak=False)

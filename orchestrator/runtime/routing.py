@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.store.directory import PRIORITIES
+from orchestrator.store.directory import PRIORITIES, TASKS
 
 RUN_STEP = "orchestrator.run_step"
+RING = "orchestrator.ring"
 
 #: kombu's Redis transport keeps one list per step, and 0 runs first. A message without a priority counts as 0.
 PRIORITY_STEPS = (0, 2, 4, 6, 8)
@@ -30,3 +31,13 @@ def step_of(task_id: str) -> tuple[str, str]:
     """The inverse of `task_id_of`."""
     run_id, _, step_id = task_id.partition(":")
     return run_id, step_id
+
+
+def agent_of(box: str) -> str:
+    """The agent that an inbox belongs to."""
+    return box.removesuffix(TASKS)
+
+
+def ring_id_of(message_id: str) -> str:
+    """The Celery task id of a ring: one row a message in Flower, however often it is rung."""
+    return f"message:{message_id}"

@@ -1,6 +1,7 @@
-"""The one Celery task of the engine. Every step of every agent is a `run_step`; the readable name is its shadow.
+"""The two Celery tasks of the engine. Every step of every agent is a `run_step`, every message a `ring`; the readable
+name is its shadow.
 
-One generic task, so that a worker of another version never discards a message because it does not know the name.
+Generic tasks, so that a worker of another version never discards a message because it does not know the name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from orchestrator.records import Ready
 from orchestrator.runtime.canvas import carried_step, dispatch, joined_step
 from orchestrator.runtime.chords import JOIN_OPEN
 from orchestrator.runtime.forwarding import next_message
-from orchestrator.runtime.routing import RUN_STEP
+from orchestrator.runtime.routing import RING, RUN_STEP, agent_of
 
 
 @shared_task(bind=True, name=RUN_STEP, max_retries=0)  # type: ignore[untyped-decorator]
@@ -34,3 +35,15 @@ def run_step(self: Task, run_id: str, step_id: str) -> str | None:
     if advance and by_id:
         dispatch(self.app, run_id, by_id.values(), priority=advance.priority)
     return JOIN_OPEN if joined else None
+
+
+@shared_task(bind=True, name=RING, max_retries=0)  # type: ignore[untyped-decorator]
+def ring(self: Task, box: str, ring_id: str) -> None:
+    """Claim the most urgent message of an inbox and have the agent handle it.
+
+    Which message that is, is decided now: one that came later and is more urgent goes first, and the ring of that one
+    then serves this one.
+    """
+    engine = self.app.engine
+    posted = engine.executor.run_message(agent_of(box), box, worker=self.request.hostname, ring=ring_id)
+    engine.publish(posted)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -15,7 +16,19 @@ from orchestrator.store.keys import Keys
 from orchestrator.workflow.catalog import AgentInfo
 
 Json = Any
+TASKS = "/tasks"
+RANK = 10**15  # the place of a message in its inbox is RANK times the rank of its priority, and a counter
 PRIORITIES = ("emergency", "urgent", "high", "medium", "low")
+
+
+def tasks_box(agent: str) -> str:
+    """The box of the handoffs to an agent, beside that of its messages, which has the agent's name."""
+    return agent + TASKS
+
+
+def boxes_of(agent: str) -> tuple[str, str]:
+    """The boxes of an agent: its messages, its handoffs."""
+    return agent, tasks_box(agent)
 
 
 class Directory:
@@ -30,20 +43,91 @@ class Directory:
         self._keys = keys
         self._lease_ms = lease_ms
 
-    def heartbeat(self, worker: str, agents: Iterable[AgentInfo]) -> None:
-        """A worker serves these agents now. One round trip."""
+    def heartbeat(self, worker: str, agents: Iterable[AgentInfo]) -> list[str]:
+        """A worker serves these agents now. One round trip.
+
+        Returns:
+            Boxes whose messages workers have not been rung for so far.
+        """
         now = self._now_ms()
+        boxes: list[str] = []
         with self._client.pipeline(transaction=True) as pipe:
             for agent in agents:
                 pipe.hset(self._keys.agents, agent.name, json.dumps(agent.to_json()))
                 pipe.zadd(self._keys.presence, {f"{agent.name} {worker}": now})
+                pipe.hset(self._keys.seen, agent.name, now)
+            count = len(pipe)
+            for agent in agents:
+                rung = {agent.name: agent.hears, tasks_box(agent.name): bool(agent.tasks) or agent.hears}
+                for box, by_worker in rung.items():
+                    boxes.append(box)
+                    pipe.hget(self._keys.doors, box)
+                    if by_worker:
+                        pipe.hset(self._keys.doors, box, "worker")
+                    else:
+                        pipe.hsetnx(self._keys.doors, box, "poll")
+            before = pipe.execute()[count::2]
+        return [box for box, door in zip(boxes, before, strict=True) if door == "poll"]
+
+    def register(self, name: str, capabilities: Iterable[str] = ()) -> None:
+        """Make a name known whose messages are asked for by a receiver and not by a Celery worker.
+
+        An agent that a worker serves keeps its tasks; it gets the capabilities it does not have yet.
+        """
+        stored = self._client.hget(self._keys.agents, name)
+        info = AgentInfo.from_json(json.loads(stored)) if stored else AgentInfo(name, has_tasks_unknown=True)
+        able = tuple(dict.fromkeys((*info.capabilities, *capabilities)))
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.hset(self._keys.agents, name, json.dumps(replace(info, capabilities=able).to_json()))
+            for box in boxes_of(name):
+                pipe.hsetnx(self._keys.doors, box, "poll")
             pipe.execute()
 
+    def unregister(self, name: str) -> bool:
+        """Forget a name. What waits in its inbox stays. False: there was none."""
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.hdel(self._keys.agents, name)
+            pipe.hdel(self._keys.doors, *boxes_of(name))
+            pipe.hdel(self._keys.seen, name)
+            return bool(pipe.execute()[0])
+
+    def attend(self, receiver: str, name: str) -> None:
+        """A receiver that is no worker takes this agent's messages now."""
+        now = self._now_ms()
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.zadd(self._keys.presence, {f"{name} {receiver}": now})
+            pipe.hset(self._keys.seen, name, now)
+            pipe.execute()
+
+    def announce(self, event: str, name: str, *, most: int) -> None:
+        """Tell the journal that an agent started or stopped. `most`: entries the journal keeps."""
+        self._client.xadd(self._keys.journal, {"e": event, "agent": name}, maxlen=most, approximate=True)
+
     def leave(self, worker: str, agents: Iterable[str]) -> None:
-        """A worker stops in an orderly way."""
-        members = [f"{agent} {worker}" for agent in agents]
-        if members:
-            self._client.zrem(self._keys.presence, *members)
+        """A worker, or another receiver, stops in an orderly way."""
+        names = list(agents)
+        if not names:
+            return
+        self._client.zrem(self._keys.presence, *(f"{name} {worker}" for name in names))
+        online = self.online()
+        gone = [name for name in names if name not in online]
+        if gone:
+            self._client.hdel(self._keys.seen, *gone)
+
+    def names(self) -> list[str]:
+        """Every registered name, sorted."""
+        return sorted(self._client.hkeys(self._keys.agents))
+
+    def info(self, name: str) -> AgentInfo | None:
+        stored = self._client.hget(self._keys.agents, name)
+        return AgentInfo.from_json(json.loads(stored)) if stored else None
+
+    def least_loaded(self, capability: str) -> str | None:
+        """The online agent with this capability that has least to do per worker, by name where equal."""
+        able = [agent for agent in self.overview(capability) if agent["presence"] == "online"]
+        if not able:
+            return None
+        return str(min(able, key=lambda a: ((a["running"] + sum(a["queue"].values())) / len(a["workers"]), a["name"]))["name"])
 
     def online(self) -> dict[str, list[str]]:
         """agent -> the workers that serve it now."""
@@ -59,15 +143,20 @@ class Directory:
         return [AgentInfo.from_json(json.loads(stored[name])) for name in sorted(stored)]
 
     def overview(self, capability: str | None = None) -> list[dict[str, Json]]:
-        """`{name, capabilities, presence, activity, queue, running, workers}` of each agent. Two round trips."""
+        """`{name, capabilities, presence, activity, queue, running, workers}` of each agent. Two round trips.
+
+        `queue` counts, by priority, steps, messages and handoffs that nobody has begun.
+        """
         online = self.online()
         infos = [info for info in self.registered() if capability is None or capability in info.capabilities]
         with self._client.pipeline(transaction=False) as pipe:
             for info in infos:
                 pipe.hget(self._keys.queues, f"running {info.name}")
-                for priority in PRIORITIES:
+                for rank, priority in enumerate(PRIORITIES):
                     token = f"{info.name} {priority} "
                     pipe.zlexcount(self._keys.ready, f"[{token}", f"[{token}\xff")
+                    for box in boxes_of(info.name):
+                        pipe.zcount(self._keys.inbox(box), rank * RANK, f"({(rank + 1) * RANK}")
             rows = iter(pipe.execute())
         found = []
         for info in infos:
@@ -78,7 +167,7 @@ class Directory:
                 "capabilities": list(info.capabilities),
                 "presence": "online" if info.name in online else "offline",
                 "activity": "busy" if running else "idle",
-                "queue": {priority: next(rows) for priority in PRIORITIES},
+                "queue": {priority: next(rows) + next(rows) + next(rows) for priority in PRIORITIES},
                 "running": running,
                 "workers": sorted(online.get(info.name, [])),
             })

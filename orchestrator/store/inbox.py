@@ -13,7 +13,7 @@ import redis
 
 from orchestrator.errors import MessageNotFound, MessageNotHeld, UnknownAgent
 from orchestrator.messages import AgentMessage, MessagePriority
-from orchestrator.records import Delivery, Doorbell, Draft, Posted, StepError
+from orchestrator.records import Delivery, Doorbell, Draft, Posted, Sending, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import MessageState
 from orchestrator.store.keys import Keys
@@ -24,6 +24,7 @@ from orchestrator.store.values import pack, unpack
 Json = Any
 Doorbells = Callable[[str, str, str], Doorbell]  # (box, priority, message id) -> doorbell
 
+CAPABILITY = "capability:"  # what the name of a box starts with whose messages wait for an agent that has it
 PASSED_OVER = 20  # claims that may pass over less urgent messages before the oldest one goes first ...
 PASSED_OVER_MS = 5000  # ... and how long they must have done so: docs/messages.md, "order"
 _RANKS = {priority: rank for rank, priority in enumerate(reversed(MessagePriority))}
@@ -54,10 +55,30 @@ class Inbox(Letters):
             UnknownAgent: a recipient is not registered. MessageNotFound: a reply to a message that does not exist.
         Script: send_messages.lua, O(messages).
         """
+        self._note_parked(drafts)
         keys, args = self._post(drafts)
         reply = self._scripts.call("send_messages", [*self._commons, *keys], [self._options, len(drafts), *args])
         _refuse(reply)
-        return _posted(drafts, reply[1:])
+        return self.posted(drafts, reply[1:])
+
+    def sending(self, drafts: Sequence[Draft]) -> Sending:
+        """Drafts for the script that finishes a step."""
+        self._note_parked(drafts)
+        keys, args = self._post(drafts)
+        return Sending([*self._commons, *keys], [self._options, len(drafts), *args])
+
+    @staticmethod
+    def posted(drafts: Sequence[Draft], replies: Sequence[Any]) -> list[Posted]:
+        """What a script answered about drafts."""
+        return [
+            Posted(message_id, state, bool(online), bool(send), bool(known), draft.box, draft.message.priority)
+            for draft, (message_id, state, online, send, known) in zip(drafts, replies, strict=True)
+        ]
+
+    def _note_parked(self, drafts: Sequence[Draft]) -> None:
+        boxes = [draft.box for draft in drafts if draft.box.startswith(CAPABILITY)]
+        if boxes:
+            self.client.sadd(self.keys.parked, *boxes)
 
     def claim(
         self,
@@ -125,7 +146,7 @@ class Inbox(Letters):
             raise MessageNotHeld(_not_held(message_id, *reply[1:]), message_id=message_id, status=reply[1])
         _refuse(reply)
         again = [Posted(message_id, "pending", True, True, False, box, priority)] if reply[1] else []
-        return again + _posted(drafts, reply[2:])
+        return again + self.posted(drafts, reply[2:])
 
     def wake(self, kind: str, message_id: str, box: str, attempt: int, *, error: StepError) -> Posted | None:
         """Do what is due to a message. None: nothing, or no ring has to be sent. Script: wake_message.lua, O(log n)."""
@@ -152,6 +173,13 @@ class Inbox(Letters):
         reply = self._scripts.call(
             "ring_again", keys, [self._options, lost, box, priority, message_id, doorbell.ring]
         )
+        return Posted(message_id, "pending", True, True, False, box, priority) if reply[0] and reply[1] else None
+
+    def move(self, message_id: str, parked: str, box: str, agent: str, priority: str) -> Posted | None:
+        """Give a parked message to an agent. None: no ring has to be sent. Script: move_message.lua, O(log n)."""
+        doorbell = self._doorbells(box, priority, message_id)
+        keys = [*self._commons, *self._place(message_id, box, doorbell), self.keys.inbox(parked)]
+        reply = self._scripts.call("move_message", keys, [self._options, message_id, box, agent, doorbell.ring])
         return Posted(message_id, "pending", True, True, False, box, priority) if reply[0] and reply[1] else None
 
     # --- dead letters ----------------------------------------------------------------------------------------
@@ -217,13 +245,6 @@ class Inbox(Letters):
             "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
         }  # fmt: skip
         return json.dumps({name: value for name, value in spec.items() if value is not None})
-
-
-def _posted(drafts: Sequence[Draft], replies: Sequence[Any]) -> list[Posted]:
-    return [
-        Posted(message_id, state, bool(online), bool(send), bool(known), draft.box, draft.message.priority)
-        for draft, (message_id, state, online, send, known) in zip(drafts, replies, strict=True)
-    ]
 
 
 def _refuse(reply: Sequence[Any]) -> None:

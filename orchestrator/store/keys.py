@@ -144,6 +144,11 @@ class Keys:
         return f"{self.prefix}dead"
 
     @property
+    def parked(self) -> str:
+        """set: boxes `capability:NAME` with messages that wait for an agent with that capability."""
+        return f"{self.prefix}parked"
+
+    @property
     def journal(self) -> str:
         """stream, the newest `journal_events` or so: what happened to messages, handoffs, agents."""
         return f"{self.prefix}journal"
@@ -165,6 +170,6 @@ class Keys:
         return frozenset(
             {
                 self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence,
-                self.message_timers, self.rings, self.doors, self.seen, self.held, self.dead, self.journal,
+                self.message_timers, self.rings, self.doors, self.seen, self.held, self.dead, self.journal, self.parked,
             }  # fmt: skip
         )

@@ -51,6 +51,10 @@ class Letters:
         """How many messages of a box may be claimed now."""
         return int(self.client.zcard(self.keys.inbox(box)))
 
+    def parked(self) -> list[str]:
+        """The boxes of capabilities that no agent had when a message came."""
+        return sorted(self.client.smembers(self.keys.parked))
+
     def thread(self, thread_id: str) -> list[MessageRecord]:
         """The messages of a thread, oldest first."""
         return self.read_many(self.client.zrange(self.keys.thread(thread_id), 0, -1))
@@ -62,14 +66,12 @@ class Letters:
     def watch(self, message_id: str) -> str:
         """Ask for the bell at every change. Returns the place in the bell's stream to wait behind."""
         key = self.keys.message(message_id)
+        if not self.client.exists(key):
+            raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.exists(key)
             pipe.hsetnx(key, "watched", "1")
             pipe.xrevrange(self.keys.bell(message_id), count=1)
-            existed, _, newest = pipe.execute()
-        if not existed:
-            self.client.delete(key)
-            raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
+            _, newest = pipe.execute()
         return str(newest[0][0]) if newest else "0"
 
     def changes(self, blocking: Any, message_id: str, *, block_ms: int) -> Iterator[MessageRecord]:

@@ -15,12 +15,12 @@ from typing import Any
 import redis
 
 from orchestrator.errors import RunNotFound
-from orchestrator.records import Advance, Claim, Forward, Ready, StepError
+from orchestrator.records import Advance, Claim, Forward, Ready, Sending, StepError
 from orchestrator.states import RunState
 from orchestrator.store.keys import Keys
 from orchestrator.store.plans import plan_fields
 from orchestrator.store.reader import RunReader, scope
-from orchestrator.store.scripts import Scripts
+from orchestrator.store.scripts import FINISH_AND_SEND, Scripts
 from orchestrator.store.values import pack, unpack
 from orchestrator.workflow.plan import Plan, PlanStep, step_from_json
 
@@ -112,11 +112,18 @@ class RunStore(RunReader):
         return Claim(run_id, step_id, attempt, failures, step, readable, index)
 
     def finish_step(
-        self, run_id: str, step_id: str, attempt: int, output: str | None, forward: Forward | None = None
+        self,
+        run_id: str,
+        step_id: str,
+        attempt: int,
+        output: str | None,
+        forward: Forward | None = None,
+        sending: Sending | None = None,
     ) -> Advance | None:
         """Record an attempt's output (JSON text; None for a gate, which has none).
 
-        With `forward`, the next step's message is put on its queue in the same script, if that step is ready now.
+        With `forward`, the next step's message is put on its queue in the same script, if that step is ready now; with
+        `sending`, what the handler sends is stored in it.
 
         Returns:
             What became possible, or None if the attempt does not count any more (fencing).
@@ -125,12 +132,17 @@ class RunStore(RunReader):
         packed = "" if output is None else pack(output)
         keys, args = self._keys(run_id), [run_id, step_id, attempt, packed]
         if forward is None:
-            reply = self._scripts.call("finish_step", [*keys, keys[0], keys[0]], [*args, "", "", 0])
-            return _advance(run_id, reply)
-        keys += [forward.queue, forward.wake]
-        args += [forward.step_id, forward.message, forward.wake_ms]
-        advance = _advance(run_id, reply := self._scripts.call("finish_step", keys, args))
-        if advance is None or len(reply) < 5:
+            keys, args = [*keys, keys[0], keys[0]], [*args, "", "", 0]
+        else:
+            keys, args = [*keys, forward.queue, forward.wake], [*args, forward.step_id, forward.message, forward.wake_ms]
+        name = "finish_step" if sending is None else FINISH_AND_SEND
+        more = sending or Sending([], [])
+        advance = _advance(run_id, reply := self._scripts.call(name, [*keys, *more.keys], [*args, *more.args]))
+        if advance is None:
+            return None
+        if sending is not None:
+            advance = replace(advance, posted=tuple(reply[5]))
+        if forward is None or not reply[4]:
             return advance
         return replace(advance, ready=advance.ready[1:], forwarded=forward.step_id)
 

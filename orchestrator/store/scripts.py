@@ -14,7 +14,10 @@ import redis
 from orchestrator.store.direct import DirectScript
 
 _STANDALONE = frozenset({"take_due", "find_lost"})
-_OF_MESSAGES = frozenset({"send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again"})
+FINISH_AND_SEND = "finish_step and send"
+_OF_MESSAGES = frozenset({
+    "send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again", "move_message",
+})  # fmt: skip
 
 
 @cache
@@ -24,6 +27,8 @@ def source(name: str) -> str:
         return _read(name)
     if name in _OF_MESSAGES:
         return "local BASE, OPT = 0, 1\n" + _read("_message") + _read(name)
+    if name == FINISH_AND_SEND:
+        return _read("_lib") + "local BASE, OPT = 12, 8\n" + _read("_message") + _read("_send_along") + _read("finish_step")
     return _read("_lib") + _read(name)
 
 

@@ -38,12 +38,16 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """One agent. `has_tasks_unknown` says that its tasks are not known here, so that any name may be right."""
+    """One agent. `has_tasks_unknown` says that its tasks are not known here, so that any name may be right.
+
+    `hears` says that it has handlers for messages.
+    """
 
     name: str
     capabilities: tuple[str, ...] = ()
     tasks: tuple[TaskInfo, ...] = ()
     has_tasks_unknown: bool = False
+    hears: bool = False
 
     def task(self, name: str) -> TaskInfo | None:
         return next((task for task in self.tasks if task.name == name), None)
@@ -54,6 +58,7 @@ class AgentInfo:
             "capabilities": list(self.capabilities),
             "tasks": [task.to_json() for task in self.tasks],
             "has_tasks_unknown": self.has_tasks_unknown,
+            "hears": self.hears,
         }
 
     @classmethod
@@ -64,6 +69,7 @@ class AgentInfo:
             capabilities=tuple(data.get("capabilities", ())),
             tasks=tuple(TaskInfo.from_json(task) for task in data.get("tasks", ())),
             has_tasks_unknown=bool(data.get("has_tasks_unknown", False)),
+            hears=bool(data.get("hears", False)),
         )
 
 

@@ -12,6 +12,8 @@ local clock = redis.call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local SEQ = clock[1] .. string.format('%06d', clock[2])
 local ready, decide = {}, {}
+-- Stores what a handler sends, in the variant of finish_step that has messages to store; see _send_along.lua.
+local send_along = function() end
 
 local function base_of(id) return string.match(id, '^(.-)%[%d+%]$') end
 

@@ -2,8 +2,8 @@
 -- KEYS: as _lib, and where the next step's message goes along: 11 list: its queue, 12 list: the queue's wake-ups.
 -- ARGV: 2 step id, 3 attempt (0: a decision), 4 output (JSON; '' for a gate), 5 next step id or '', 6 its message,
 --       7 lifetime of a wake-up in ms.
--- Returns: {1, priority, ready, decide, 1 if the message was put on the queue}; {0} the attempt does not count any
---          more.
+-- Returns: {1, priority, ready, decide, 1 if the message was put on the queue, what was sent}; {0} the attempt does
+--          not count any more.
 -- Cost: O(successors); for a foreach O(items).
 local id, attempt = ARGV[2], tonumber(ARGV[3])
 local rec = record(id)
@@ -22,6 +22,7 @@ local base = base_of(id)
 if base then settle_item(base, 'succeeded', nil, closing) elseif not closing then settle(id, 'succeeded') end
 conclude()
 local result = advance()
+result[5], result[6] = 0, send_along()
 if ARGV[5] ~= '' and ready[1] == ARGV[5] then
   -- Ready and on its queue in one step: no moment in between in which the message could be lost.
   redis.call('LPUSH', KEYS[11], ARGV[6])

@@ -1,0 +1,164 @@
+"""From what somebody wants to say to a `Draft` that the store takes: every check of a message lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.agents.values import encode
+from orchestrator.errors import HandlerOutputInvalid, LimitExceeded, MessageInvalid
+from orchestrator.ids import new_id
+from orchestrator.messages import (
+    REPLY_TYPES,
+    AgentMessage,
+    DeliveryOptions,
+    MessagePriority,
+    MessageType,
+    body_of,
+    known_type,
+)
+from orchestrator.records import Draft
+from orchestrator.settings import Settings
+from orchestrator.store.directory import tasks_box
+from orchestrator.workflow.nearby import did_you_mean, listed
+
+Json = Any
+#: The numbers of the predecessors: 1 is LOW, 5 is EMERGENCY.
+_NUMBERS = dict(enumerate(MessagePriority, start=1))
+
+
+def draft_message(
+    settings: Settings,
+    *,
+    to: str,
+    sender: str,
+    content: Json,
+    message_type: MessageType | str = MessageType.INFORMATION_SHARE,
+    priority: MessagePriority | str | int = MessagePriority.MEDIUM,
+    options: DeliveryOptions | None = None,
+    thread_id: str | None = None,
+    reply_to: str | None = None,
+    metadata: Mapping[str, Json] | None = None,
+    delay_s: float | None = None,
+    at_ms: int | None = None,
+    idempotency_key: str | None = None,
+    awaited_s: float | None = None,
+) -> Draft:
+    """A message, checked.
+
+    Args:
+        content: a text, or any JSON value but None; a text becomes the body `{"content": text}`.
+        reply_to: where replies should go, if not to the sender.
+        delay_s, at_ms: deliver it after so many seconds, or not before this time (ms since the epoch, UTC).
+        awaited_s: the sender waits so long for the reply, which then does not go to its inbox.
+    Raises:
+        MessageInvalid: names the field.
+    """
+    if delay_s is not None and not delay_s >= 0:
+        raise MessageInvalid(f"delay is {delay_s}; write seconds from 0", field="delay")
+    message = AgentMessage(
+        message_id=new_id(),
+        from_agent=_name("from", sender),
+        to_agent=_name("to", to),
+        message_type=read_type(message_type),
+        body=body_of(content),
+        priority=read_priority(priority),
+        reply_to=reply_to,
+        thread_id=thread_id,
+        delivery_options=options or DeliveryOptions(),
+        metadata=dict(metadata or {}),
+    )
+    return Draft(
+        message,
+        encode_body(message.body, settings),
+        box=to,
+        delay_ms=round(delay_s * 1000) if delay_s else None,
+        at_ms=at_ms,
+        idempotency_key=idempotency_key,
+        awaited_ms=round(awaited_s * 1000) if awaited_s else None,
+    )
+
+
+def draft_reply(
+    settings: Settings, original: AgentMessage, content: Json, *, sender: str | None = None, **options: Any
+) -> Draft:
+    """The answer to a message: to its sender, with its priority and thread, even if nobody has registered the sender."""
+    kind = options.pop("message_type", None) or REPLY_TYPES.get(str(original.message_type), MessageType.RESPONSE)
+    draft = draft_message(
+        settings,
+        to=original.reply_to or original.from_agent,
+        sender=sender or original.to_agent,
+        content=content,
+        message_type=kind,
+        priority=options.pop("priority", original.priority),
+        thread_id=original.thread_id,
+        **options,
+    )
+    return replace(draft, message=replace(draft.message, correlation_id=original.message_id), open=True)
+
+
+def draft_handoff(
+    settings: Settings,
+    *,
+    to: str,
+    sender: str,
+    task: str,
+    values: Mapping[str, Json],
+    context: Mapping[str, Json],
+    priority: MessagePriority | str | int = MessagePriority.MEDIUM,
+    offer_s: float | None = None,
+    idempotency_key: str | None = None,
+) -> Draft:
+    """A handoff: a message that offers a task. Its id is the task's id; it is worked once.
+
+    Args:
+        task: the name of the agent's task.
+        offer_s: seconds until it goes back to the sender if nobody accepts; default: `settings.offer_s`.
+    """
+    draft = draft_message(
+        settings,
+        to=to,
+        sender=sender,
+        content={"task": task, "with": dict(values), "context": dict(context)},
+        message_type=MessageType.HANDOFF,
+        priority=priority,
+        options=DeliveryOptions(max_retries=0, ttl_seconds=settings.offer_s if offer_s is None else offer_s),
+        idempotency_key=idempotency_key,
+    )
+    return replace(draft, box=tasks_box(to), task=task)
+
+
+def encode_body(body: Json, settings: Settings) -> str:
+    """The body as JSON text. Raises MessageInvalid: it is empty, too large, or no JSON."""
+    if body is None or body in ({"content": ""}, {}, []):
+        raise MessageInvalid("the body is empty", field="body")
+    try:
+        return encode(body, max_bytes=settings.max_message_bytes, what="the body")
+    except (HandlerOutputInvalid, LimitExceeded) as error:
+        raise MessageInvalid(error.message, field="body") from None
+
+
+def read_type(word: MessageType | str) -> MessageType | str:
+    """The type of a word, in any case. Raises MessageInvalid, with near words."""
+    found = known_type(str(word).lower())
+    if not isinstance(found, MessageType):
+        near = did_you_mean(str(word), MessageType) or f"; there is {listed(MessageType)}"
+        raise MessageInvalid(f"no message type {str(word)!r}{near}", field="type")
+    return found
+
+
+def read_priority(word: MessagePriority | str | int) -> MessagePriority:
+    """The priority of a word, in any case, or of a number from 1 (low) to 5 (emergency). Raises MessageInvalid."""
+    try:
+        return _NUMBERS[word] if isinstance(word, int) else MessagePriority(word.lower())
+    except (KeyError, ValueError, AttributeError):
+        near = did_you_mean(str(word), MessagePriority)
+        words = ", ".join(MessagePriority)
+        raise MessageInvalid(f"no priority {word!r}{near}; there is {words}", field="priority") from None
+
+
+def _name(what: str, name: str) -> str:
+    if not isinstance(name, str) or not name or len(name) > 128 or any(c.isspace() or c in "/*" for c in name):
+        raise MessageInvalid(f"{what}: {name!r} is no name of an agent", field=what)
+    return name

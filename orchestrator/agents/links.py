@@ -1,0 +1,123 @@
+"""The ways from a running handler back to its run, to its message, and to other agents; see `context.Link`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.agents.drafts import draft_message
+from orchestrator.agents.post import PostOffice
+from orchestrator.errors import LeaseLost
+from orchestrator.messages import AgentMessage, content_of
+from orchestrator.records import Claim, Draft
+from orchestrator.store.runs import Lease, RunStore
+
+Json = Any
+_LOOK_AGAIN_S = 0.5  # how often `ctx.cancelled` asks the store
+
+
+class Mailing:
+    """What every handler may send. `drafts` collects what is stored with the outcome of the attempt."""
+
+    def __init__(self, office: PostOffice, agent: str, drafts: list[Draft]) -> None:
+        self._office = office
+        self._agent = agent
+        self.drafts = drafts
+
+    def send(self, to: str, content: Json, options: Mapping[str, Any]) -> str:
+        draft = self._office.address(
+            draft_message(self._office.settings, to=to, sender=self._agent, content=content, **options)
+        )
+        if not draft.open:
+            self._office.check_known(draft.message.to_agent)
+        self.drafts.append(draft)
+        return draft.message.message_id
+
+    def ask(self, to: str, content: Json, timeout_s: float, options: Mapping[str, Any]) -> Json:
+        answer = self._office.ask(to, content, sender=self._agent, timeout_s=timeout_s, **options)
+        return content_of(answer.body)
+
+    def handoff(self, to: str, task: str, values: Mapping[str, Json], options: Mapping[str, Any]) -> str:
+        given = dict(options)
+        context = given.pop("context", {})
+        draft = self._office.draft_handoff(to, task, values, sender=self._agent, context=context, **given)
+        self.drafts.append(draft)
+        return draft.message.message_id
+
+
+class MessageLink(Mailing):
+    """For a handler of messages or of handoffs, which have no run."""
+
+    def __init__(self, office: PostOffice, agent: str, message: AgentMessage, drafts: list[Draft]) -> None:
+        super().__init__(office, agent, drafts)
+        self._message = message
+
+    def inputs(self) -> Mapping[str, Json]:
+        return {}
+
+    def step(self, step_id: str) -> Mapping[str, Json]:
+        raise KeyError(step_id)
+
+    def step_ids(self) -> tuple[str, ...]:
+        return ()
+
+    def progress(self, fraction: float | None, note: str | None) -> None:
+        """Nobody follows a message."""
+
+    def heartbeat(self) -> None:
+        """The worker extends the lease by itself."""
+
+    def cancelled(self) -> bool:
+        return False
+
+
+class StoreLink(Mailing):
+    """The way from a running handler back to its run, by way of the store (see `context.Link`)."""
+
+    def __init__(
+        self, store: RunStore, claim: Claim, worker: str, lease_ms: int, office: PostOffice, drafts: list[Draft]
+    ) -> None:
+        super().__init__(office, claim.step.agent, drafts)
+        self._store = store
+        self._claim = claim
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._cancelled = False
+        self._looked_at = 0.0
+
+    def inputs(self) -> Mapping[str, Json]:
+        inputs: Mapping[str, Json] = self._store.load_scope(self._claim.run_id, (), None)["inputs"]
+        return inputs
+
+    def step(self, step_id: str) -> Mapping[str, Json]:
+        if step_id not in self.step_ids():
+            raise KeyError(step_id)
+        view: Mapping[str, Json] = self._store.load_scope(self._claim.run_id, (step_id,), ())["steps"][step_id]
+        return view
+
+    def step_ids(self) -> tuple[str, ...]:
+        return self._store.step_ids(self._claim.run_id)
+
+    def progress(self, fraction: float | None, note: str | None) -> None:
+        claim = self._claim
+        if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, note):
+            self._cancelled = True
+
+    def heartbeat(self) -> None:
+        claim = self._claim
+        self._looked_at = time.monotonic()
+        lease = self._store.extend_lease(
+            claim.run_id, claim.step_id, worker=self._worker, lease_ms=self._lease_ms, attempt=claim.attempt
+        )
+        if lease is not Lease.HELD:
+            self._cancelled = True
+            raise LeaseLost(f"attempt {claim.attempt} of {claim.step_id} does not count any more")
+
+    def cancelled(self) -> bool:
+        if not self._cancelled and time.monotonic() - self._looked_at >= _LOOK_AGAIN_S:
+            try:
+                self.heartbeat()
+            except LeaseLost:
+                pass
+        return self._cancelled

@@ -1,0 +1,80 @@
+"""One attempt at one message: call the handler, and commit what came of it in one step. Knows no Celery.
+
+Workers and receivers in other processes share it; they differ only in how the handler is called.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.agents.drafts import draft_reply
+from orchestrator.agents.failures import hopeless, step_error
+from orchestrator.backoff import retry_delay_ms
+from orchestrator.errors import MessageNotFound, MessageNotHeld
+from orchestrator.outcomes import Done, Fatal, RetryLater
+from orchestrator.records import Delivery, Draft, Posted
+from orchestrator.settings import Settings
+from orchestrator.agents.values import encode
+from orchestrator.store.inbox import Inbox
+
+Json = Any
+log = logging.getLogger(__name__)
+LONGEST_RETRY_MS = 60_000
+Handler = Callable[[Delivery, list[Draft]], Json]  # (what came, what it sends) -> what it answers
+
+
+def handle(inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handler) -> list[Posted]:
+    """Call the handler of a message that is claimed, and record the outcome.
+
+    Args:
+        handler: appends the messages it sends to the list; what it returns is the reply, or a handoff's result.
+    Returns:
+        What was stored, for those who must still publish rings.
+    """
+    drafts: list[Draft] = []
+    try:
+        answer = handler(delivery, drafts)
+        if isinstance(answer, Done):
+            answer = answer.output
+        result = ""
+        if delivery.task:
+            result = encode(answer, max_bytes=settings.max_output_bytes, what="the result")
+        elif answer is not None and delivery.message.correlation_id is None:
+            # What is returned for a reply is no reply: two agents that both return something would never stop.
+            drafts.append(draft_reply(settings, delivery.message, answer))
+        return _commit(inbox, delivery, "acknowledged", result=result, drafts=drafts)
+    except (Exception, SystemExit) as error:
+        return _fail(inbox, delivery, error)
+
+
+def _fail(inbox: Inbox, delivery: Delivery, error: BaseException) -> list[Posted]:
+    message = delivery.message
+    stored = step_error(error, message.message_id, delivery.attempt, trace=True)
+    log.warning("message %s to %s failed: %s\n%s", message.message_id, message.to_agent, stored.type, stored.traceback)
+    options = message.delivery_options
+    if isinstance(error, Fatal):
+        return _commit(inbox, delivery, "failed", error=stored)
+    if hopeless(error) or not options.require_ack or delivery.failures >= options.max_retries:
+        return _commit(inbox, delivery, "failed" if delivery.task else "dead", error=stored)
+    delay_ms = retry_delay_ms(
+        delivery.failures + 1,
+        delay_ms=round(options.retry_delay_seconds * 1000),
+        max_delay_ms=LONGEST_RETRY_MS,
+        jitter=True,
+        floor_ms=round(error.after_s * 1000) if isinstance(error, RetryLater) else 0,
+    )
+    return _commit(inbox, delivery, "pending", error=stored, delay_ms=delay_ms)
+
+
+def _commit(inbox: Inbox, delivery: Delivery, outcome: str, **parts: Any) -> list[Posted]:
+    message = delivery.message
+    try:
+        return inbox.finish(
+            message.message_id, outcome, receiver=delivery.receiver, box=delivery.box, attempt=delivery.attempt,
+            priority=message.priority, **parts,
+        )  # fmt: skip
+    except (MessageNotHeld, MessageNotFound) as error:
+        log.warning("attempt %d at message %s came too late to count: %s", delivery.attempt, message.message_id, error)
+        return []

@@ -1,0 +1,73 @@
+"""The Celery message that calls a worker for its inbox: `orchestrator.ring`, without content, only ids.
+
+Where store and broker are one server, the script that stores a message puts it on the queue; elsewhere `publish` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery
+from kombu.transport.redis import Channel
+
+from orchestrator.records import Doorbell, Posted
+from orchestrator.runtime.routing import RING, agent_of, priority_number, queue_of, ring_id_of
+
+SEQ = "@SEQ@"  # what the script replaces by the time it stores the message; see _message.lua
+_ID = "@ID@"
+
+
+def doorbell(box: str, priority: str, message_id: str) -> Doorbell:
+    """The doorbell of a message, for a broker that is the store's server."""
+    queue, key, ring = _template(box, priority)
+    return Doorbell(key, f"{queue}{Channel.sep}wake", ring.replace(_ID, message_id))
+
+
+def silent(box: str, priority: str, message_id: str) -> Doorbell:
+    """The doorbell where the broker is another server: nothing for the script to do."""
+    return Doorbell(f"none.{box}", f"none.{box}", "")
+
+
+def publish(app: Celery, posted: Sequence[Posted]) -> None:
+    """Send the rings that the store's script could not send."""
+    for one in posted:
+        agent = agent_of(one.box)
+        app.send_task(
+            RING, args=[one.box, ""], task_id=ring_id_of(one.message_id), queue=queue_of(agent),
+            priority=priority_number(one.priority), shadow=_shadow(one.box), ignore_result=True,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _template(box: str, priority: str) -> tuple[str, str, str]:
+    """Queue, the broker's list for this priority, and the ring with place holders for id and time."""
+    agent = agent_of(box)
+    queue, number = queue_of(agent), priority_number(priority)
+    task_id = ring_id_of(_ID)
+    args = [box, f"{agent} {priority} {SEQ} {box} {_ID}"]
+    message: dict[str, Any] = {
+        "body": json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {
+            "lang": "py", "task": RING, "id": task_id, "shadow": _shadow(box), "eta": None, "expires": None,
+            "group": None, "group_index": None, "retries": 0, "timelimit": [None, None], "root_id": task_id,
+            "parent_id": None, "argsrepr": repr([box, _ID]), "kwargsrepr": "{}", "origin": "store",
+            "ignore_result": True, "replaced_task_nesting": 0, "stamped_headers": None, "stamps": {},
+        },
+        "properties": {
+            "correlation_id": task_id, "reply_to": "", "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": queue}, "priority": number, "body_encoding": None,
+            "delivery_tag": _ID,
+        },
+    }  # fmt: skip
+    key = f"{queue}{Channel.sep}{number}" if number else queue
+    return queue, key, json.dumps(message, separators=(",", ":"))
+
+
+def _shadow(box: str) -> str:
+    """What logs and Flower show."""
+    return f"{agent_of(box)} {'task' if box != agent_of(box) else 'message'}"
