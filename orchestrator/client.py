@@ -1,4 +1,5 @@
-"""`Client` and `RunHandle`: submit workflows, look at runs, steer them. Works from any process that reaches the server.
+"""`Client` and `RunHandle`: submit workflows, look at runs, steer them, talk to agents. Works from any process that
+reaches the server.
 
 Every call has a deadline (`Settings.deadline_s`) and fails with StoreUnavailable past it.
 """
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
+from orchestrator.agents.post import PostOffice, Receipt
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
 from orchestrator.errors import (
@@ -25,13 +27,16 @@ from orchestrator.errors import (
     WorkflowInvalid,
 )
 from orchestrator.ids import new_id
-from orchestrator.records import Event, RunRecord, StepRecord
+from orchestrator.messages import content_of
+from orchestrator.records import Event, MessageRecord, Posted, RunRecord, StepRecord
 from orchestrator.runtime.app import App, make_app
 from orchestrator.runtime.canvas import dispatch
+from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store.connection import blocking, connect, guard, server_url
 from orchestrator.store.directory import PRIORITIES, Directory
+from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import Catalog
@@ -43,6 +48,7 @@ from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.segments import dispatch_table
 
 Json = Any
+OPERATOR = "operator"  # who sends where nobody is named
 _BLOCK_MS = 500  # how long one read waits on the server before looking at the clock
 
 
@@ -157,6 +163,59 @@ class Client:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""
         with guard(self.url):
             return self._directory.overview(capability)
+
+    # --- messages --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def office(self) -> PostOffice:
+        """Everything about messages and handoffs; the methods below are its short forms."""
+        bells = doorbell if self.settings.broker_url is None else silent
+        inbox = Inbox(self.store.client, self.store.keys, self.settings, bells)
+        return PostOffice(
+            inbox, self._directory, self.settings, blocking=lambda: self.blocking, publish=self._publish_rings
+        )
+
+    def send(self, to: str, content: Json, *, sender: str = OPERATOR, **options: Any) -> Receipt:
+        """Send a message to an agent, or to `capability:NAME`. Returns at once; the receipt can be waited on.
+
+        Args:
+            content: a text, which becomes the body `{"content": text}`, or any JSON value.
+            options: `message_type`, `priority`, `options` (DeliveryOptions), `thread_id`, `metadata`, `delay_s`,
+                `at_ms`, `idempotency_key`, `on_offline` (wait or fail).
+        Raises:
+            MessageInvalid: names the field. UnknownAgent: with near names. AgentOffline. StoreUnavailable.
+        """
+        with guard(self.url):
+            return self.office.send(to, content, sender=sender, **options)
+
+    def ask(self, to: str, content: Json, *, timeout_s: float = 30.0, sender: str = OPERATOR, **options: Any) -> Json:
+        """Send a question and return what is answered: a text, or the body of the reply. Raises WaitTimeout."""
+        with guard(self.url):
+            return content_of(self.office.ask(to, content, sender=sender, timeout_s=timeout_s, **options).body)
+
+    def broadcast(self, content: Json, *, sender: str = OPERATOR, **options: Any) -> dict[str, Receipt]:
+        """Send one message each to agents (`to=[...]`, `capability=...`, default: all). Returns agent -> receipt."""
+        with guard(self.url):
+            return self.office.broadcast(content, sender=sender, **options)
+
+    def message(self, message_id: str) -> MessageRecord:
+        """A message, its state and its attempts. Raises MessageNotFound."""
+        with guard(self.url):
+            return self.office.inbox.read(message_id)
+
+    def handoff(
+        self, to: str, task: str | None = None, values: Mapping[str, Json] | None = None, *, sender: str = OPERATOR,
+        **options: Any,
+    ) -> Receipt:  # fmt: skip
+        """Offer a task to an agent; see `PostOffice.handoff`."""
+        with guard(self.url):
+            return self.office.handoff(to, task, values, sender=sender, **options)
+
+    def _publish_rings(self, posted: Sequence[Posted]) -> None:
+        if posted:
+            publish(self.app, posted)
+
+    # --- inside ----------------------------------------------------------------------------------------------
 
     @property
     def blocking(self) -> Any:

@@ -20,10 +20,12 @@ from orchestrator.agents import loop
 from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
 from orchestrator.agents.decisions import OUTPUTS, collect_items, foreach_items
+from orchestrator.agents.drafts import draft_message
 from orchestrator.agents.executor import Secrets, render_with
 from orchestrator.agents.failures import next_delay_ms, step_error
 from orchestrator.agents.values import encode
 from orchestrator.errors import OrchestratorError, UnknownAgent
+from orchestrator.messages import AgentMessage, MessageType
 from orchestrator.outcomes import Done
 from orchestrator.records import StepError
 from orchestrator.settings import Settings
@@ -55,13 +57,17 @@ class SimulatedStep:
 
 @dataclass
 class SimulatedRun:
-    """How the run went. `order` lists the attempts as they ran; times are virtual seconds from the start."""
+    """How the run went. `order` lists the attempts as they ran; times are virtual seconds from the start.
+
+    `messages` holds what handlers sent, in order.
+    """
 
     status: RunState = RunState.RUNNING
     outputs: dict[str, Json] = field(default_factory=dict)
     error: StepError | None = None
     steps: dict[str, SimulatedStep] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
+    messages: list[AgentMessage] = field(default_factory=list)
     duration_s: float = 0.0
 
 
@@ -78,7 +84,7 @@ def simulate(
         workflow: a file, or a plan.
         agents: what stands in for each agent. Either agents themselves, or a mapping from `AGENT`, or `AGENT.TASK`,
             to a function of the step's `with` values, to `{task: function}`, or to the output itself. Functions may
-            have a parameter `ctx`.
+            have a parameter `ctx`. `AGENT.message` stands for what the agent answers to `ctx.ask`.
     Raises:
         WorkflowInvalid: the file or the inputs have mistakes.
         UnknownAgent: a step runs whose agent has no stand-in.
@@ -297,7 +303,7 @@ class _Simulation:
         fake = self.fakes.get(f"{agent}.{task}", self.fakes.get(agent, _MISSING))
         if fake is _MISSING:
             raise UnknownAgent(f"step {step.id!r} runs on agent {agent!r}, which has no stand-in")
-        context = Context(run_id="simulated", step_id=step_id, agent=agent, attempt=attempt, link=_Link(self))
+        context = Context(run_id="simulated", step_id=step_id, agent=agent, attempt=attempt, link=_Link(self, agent))
         if isinstance(fake, Agent):
             declared = fake.tasks[task]
             arguments = declared.check_input(values)
@@ -353,8 +359,9 @@ _MISSING = object()
 class _Link:
     """A handler's way back to a simulated run (see `context.Link`)."""
 
-    def __init__(self, simulation: _Simulation) -> None:
+    def __init__(self, simulation: _Simulation, agent: str) -> None:
         self._simulation = simulation
+        self._agent = agent
 
     def inputs(self) -> Mapping[str, Json]:
         return self._simulation.inputs
@@ -371,3 +378,18 @@ class _Link:
 
     def cancelled(self) -> bool:
         return False
+
+    def send(self, to: str, content: Json, options: Mapping[str, Any]) -> str:
+        draft = draft_message(self._simulation.settings, to=to, sender=self._agent, content=content, **options)
+        self._simulation.result.messages.append(draft.message)
+        return draft.message.message_id
+
+    def ask(self, to: str, content: Json, timeout_s: float, options: Mapping[str, Any]) -> Json:
+        self.send(to, content, options)
+        fake = self._simulation.fakes.get(f"{to}.message", _MISSING)
+        if fake is _MISSING:
+            raise UnknownAgent(f"a handler asks agent {to!r}: give its answer as {to + '.message'!r}")
+        return fake(self._simulation.result.messages[-1]) if callable(fake) else fake
+
+    def handoff(self, to: str, task: str, values: Mapping[str, Json], options: Mapping[str, Any]) -> str:
+        return self.send(to, {"task": task, "with": dict(values)}, {"message_type": MessageType.HANDOFF})

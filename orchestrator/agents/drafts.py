@@ -83,7 +83,7 @@ def draft_message(
 def draft_reply(
     settings: Settings, original: AgentMessage, content: Json, *, sender: str | None = None, **options: Any
 ) -> Draft:
-    """The answer to a message: to its sender, with its priority and thread, even if nobody has registered the sender."""
+    """The answer to a message: to its sender, registered or not, with its priority and thread."""
     kind = options.pop("message_type", None) or REPLY_TYPES.get(str(original.message_type), MessageType.RESPONSE)
     draft = draft_message(
         settings,

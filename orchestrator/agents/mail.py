@@ -11,13 +11,15 @@ from typing import Any
 
 from orchestrator.agents.drafts import draft_reply
 from orchestrator.agents.failures import hopeless, step_error
+from orchestrator.agents.post import PostOffice
+from orchestrator.agents.values import encode
 from orchestrator.backoff import retry_delay_ms
-from orchestrator.errors import MessageNotFound, MessageNotHeld
+from orchestrator.errors import MessageNotFound, MessageNotHeld, WorkerLost
 from orchestrator.outcomes import Done, Fatal, RetryLater
 from orchestrator.records import Delivery, Draft, Posted
 from orchestrator.settings import Settings
-from orchestrator.agents.values import encode
 from orchestrator.store.inbox import Inbox
+from orchestrator.store.timers import Timer
 
 Json = Any
 log = logging.getLogger(__name__)
@@ -47,6 +49,16 @@ def handle(inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handle
         return _commit(inbox, delivery, "acknowledged", result=result, drafts=drafts)
     except (Exception, SystemExit) as error:
         return _fail(inbox, delivery, error)
+
+
+def wake_message(office: PostOffice, timer: Timer) -> None:
+    """Do what is due to a message: a lease that is over, a retry, a delayed delivery, the end of its time to live."""
+    error = WorkerLost(f"the worker died {office.settings.max_losses} times while it handled the message")
+    ring = office.inbox.wake(
+        timer.kind, timer.run_id, timer.step_id, timer.attempt, error=step_error(error, timer.run_id, timer.attempt)
+    )
+    if ring is not None:
+        office.publish([ring])
 
 
 def _fail(inbox: Inbox, delivery: Delivery, error: BaseException) -> list[Posted]:

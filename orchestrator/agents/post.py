@@ -59,7 +59,9 @@ class Receipt:
     def record(self) -> MessageRecord:
         return self.office.inbox.read(self.message_id)
 
-    def wait(self, status: MessageState | str = MessageState.ACKNOWLEDGED, timeout_s: float | None = None) -> MessageRecord:
+    def wait(
+        self, status: MessageState | str = MessageState.ACKNOWLEDGED, timeout_s: float | None = None
+    ) -> MessageRecord:
         """Wait until the message has reached a state, or is past it for good.
 
         Raises:
@@ -71,7 +73,7 @@ class Receipt:
             if reached:
                 return record
             if record.state.terminal:
-                raise WaitTimeout(f"message {self.message_id} is {record.state}, it will not be {wanted}", record=record)
+                raise WaitTimeout(f"message {self.message_id} is {record.state}, never {wanted}", record=record)
         raise WaitTimeout(f"message {self.message_id} is not {wanted} after {timeout_s:g} s")
 
     def reply(self, timeout_s: float | None = None, *, take: bool = True) -> AgentMessage:
@@ -149,7 +151,9 @@ class PostOffice:
             for name in names
         ]  # fmt: skip
         if not drafts:  # nobody to send to; the message is checked all the same
-            draft_message(self.settings, to="nobody", sender=sender, content=content, message_type=message_type, **options)
+            draft_message(
+                self.settings, to="nobody", sender=sender, content=content, message_type=message_type, **options
+            )
         return dict(zip(names, self.post(drafts), strict=True))
 
     def reply(self, original: AgentMessage | Receipt | str, content: Json, **options: Any) -> Receipt:
@@ -206,7 +210,8 @@ class PostOffice:
         Raises:
             UnknownAgent, UnknownTask: with near names. MessageInvalid: names the field.
         """
-        return self.post([self.draft_handoff(to, task, values or {}, sender=sender, context=context or {}, **options)])[0]
+        draft = self.draft_handoff(to, task, values or {}, sender=sender, context=context or {}, **options)
+        return self.post([draft])[0]
 
     def draft_handoff(
         self, to: str, task: str | None, values: Mapping[str, Json], *, sender: str, context: Mapping[str, Json],
@@ -320,12 +325,12 @@ class PostOffice:
         if task is None and len(info.tasks) == 1:
             return info.tasks[0].name
         if task is None:
-            raise UnknownTask(f"agent {agent!r} has {len(info.tasks)} tasks; name one of {listed(t.name for t in info.tasks)}")
+            names = listed(known.name for known in info.tasks)
+            raise UnknownTask(f"agent {agent!r} has {len(info.tasks)} tasks; name one: {names}")
         if info.tasks and not info.has_tasks_unknown and info.task(task) is None:
-            names = [known.name for known in info.tasks]
-            raise UnknownTask(
-                f"agent {agent!r} has no task {task!r}{did_you_mean(task, names) or f'; there is {listed(names)}'}"
-            )
+            near = did_you_mean(task, (known.name for known in info.tasks))
+            near = near or f"; there is {listed(known.name for known in info.tasks)}"
+            raise UnknownTask(f"agent {agent!r} has no task {task!r}{near}")
         return task
 
     def route_parked(self) -> list[Posted]:

@@ -13,6 +13,7 @@ from celery import Celery
 
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.failures import next_delay_ms, step_error
+from orchestrator.agents.mail import wake_message
 from orchestrator.errors import OrchestratorError, RunNotFound, StepTimeout, WorkerLost
 from orchestrator.records import Advance, StepError
 from orchestrator.runtime.broker import empty_queues
@@ -57,14 +58,18 @@ class Keeper:
         due = timers.take_due(limit=_BATCH, hold_ms=HOLD_MS)
         for timer in due.timers:
             self._do(timer)
-        if due.unclaimed and time.monotonic() - self._looked_at >= LOOK_FOR_LOST_S:
+        mail = timers.take_due_messages(limit=_BATCH, hold_ms=HOLD_MS)
+        for timer in mail.timers:
+            self._wake_message(timer)
+        if time.monotonic() - self._looked_at >= LOOK_FOR_LOST_S:
             self._looked_at = time.monotonic()
-            self._resend_lost()
+            self._look_after(due.unclaimed, mail.unclaimed)
         if time.monotonic() - self._tidied_at >= TIDY_S:
             self._tidied_at = time.monotonic()
             self._engine.directory.forget_absent()
-        if len(due.timers) < _BATCH:
-            next_s = TICK_S if due.next_ms is None else min(max(due.next_ms, 1) / 1000, TICK_S)
+        if max(len(due.timers), len(mail.timers)) < _BATCH:
+            next_ms = min(TICK_S * 1000, *(found.next_ms for found in (due, mail) if found.next_ms is not None), 1e9)
+            next_s = max(next_ms, 1) / 1000
             timers.wait(self._engine.blocking(), next_s)
 
     def stop(self) -> None:
@@ -123,11 +128,29 @@ class Keeper:
         self._engine.store.cancel_run(timer.run_id, error=error)
         self._engine.timers.drop(timer)
 
-    def _resend_lost(self) -> None:
+    def _wake_message(self, timer: Timer) -> None:
+        if timer.kind == "lease" and self._server_is_fresh():
+            return
+        wake_message(self._engine.office, timer)
+
+    def _look_after(self, steps: int, rings: int) -> None:
+        """Send again what seems lost, and route what was parked."""
+        self._engine.publish(self._engine.office.route_parked())
+        if not steps and not rings:
+            return
         timers = self._engine.timers
         pairs = timers.queues()
         empty = empty_queues(self._app, pairs)
         queues = [(agent, priority, (agent, priority) in empty) for agent, priority in pairs]
+        if steps:
+            self._resend_lost(queues)
+        for lost in timers.find_lost_rings(queues, grace_ms=GRACE_MS) if rings else ():
+            log.warning("ringing again for %s: the ring seems lost", lost.box)
+            ring = self._engine.inbox.ring_again(lost.box, lost.priority, lost.message_id, lost.member)
+            self._engine.publish([ring] if ring else [])
+
+    def _resend_lost(self, queues: list[tuple[str, str, bool]]) -> None:
+        timers = self._engine.timers
         for suspect in timers.find_lost(queues, grace_ms=GRACE_MS):
             try:
                 advance = self._engine.store.redispatch_step(suspect.run_id, suspect.step_id, suspect.member)

@@ -127,7 +127,11 @@ class Directory:
         able = [agent for agent in self.overview(capability) if agent["presence"] == "online"]
         if not able:
             return None
-        return str(min(able, key=lambda a: ((a["running"] + sum(a["queue"].values())) / len(a["workers"]), a["name"]))["name"])
+
+        def load(agent: dict[str, Json]) -> tuple[float, str]:
+            return (agent["running"] + sum(agent["queue"].values())) / len(agent["workers"]), agent["name"]
+
+        return str(min(able, key=load)["name"])
 
     def online(self) -> dict[str, list[str]]:
         """agent -> the workers that serve it now."""

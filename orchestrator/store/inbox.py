@@ -221,7 +221,8 @@ class Inbox(Letters):
         """Nine keys and four arguments for each draft, as `post` in _message.lua wants them."""
         keys, args = [], []
         for draft in drafts:
-            message, doorbell = draft.message, self._doorbells(draft.box, draft.message.priority, draft.message.message_id)
+            message = draft.message
+            doorbell = self._doorbells(draft.box, message.priority, message.message_id)
             own = self.keys.message(message.message_id)
             used = self.keys.message_idempotency(draft.idempotency_key) if draft.idempotency_key else own
             thread = self.keys.thread(message.thread_id) if message.thread_id else own

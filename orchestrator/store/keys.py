@@ -171,5 +171,5 @@ class Keys:
             {
                 self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence,
                 self.message_timers, self.rings, self.doors, self.seen, self.held, self.dead, self.journal, self.parked,
-            }  # fmt: skip
+            }
         )

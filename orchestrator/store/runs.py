@@ -134,7 +134,8 @@ class RunStore(RunReader):
         if forward is None:
             keys, args = [*keys, keys[0], keys[0]], [*args, "", "", 0]
         else:
-            keys, args = [*keys, forward.queue, forward.wake], [*args, forward.step_id, forward.message, forward.wake_ms]
+            keys = [*keys, forward.queue, forward.wake]
+            args = [*args, forward.step_id, forward.message, forward.wake_ms]
         name = "finish_step" if sending is None else FINISH_AND_SEND
         more = sending or Sending([], [])
         advance = _advance(run_id, reply := self._scripts.call(name, [*keys, *more.keys], [*args, *more.args]))

@@ -28,7 +28,8 @@ def source(name: str) -> str:
     if name in _OF_MESSAGES:
         return "local BASE, OPT = 0, 1\n" + _read("_message") + _read(name)
     if name == FINISH_AND_SEND:
-        return _read("_lib") + "local BASE, OPT = 12, 8\n" + _read("_message") + _read("_send_along") + _read("finish_step")
+        parts = _read("_message"), _read("_send_along"), _read("finish_step")
+        return _read("_lib") + "local BASE, OPT = 12, 8\n" + "".join(parts)
     return _read("_lib") + _read(name)
 
 

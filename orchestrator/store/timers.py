@@ -14,7 +14,10 @@ from orchestrator.store.scripts import Scripts
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """One thing to do. `kind` is lease, retry, timeout, decide or run; `member` is its entry in the zset."""
+    """One thing to do. `kind` is lease, retry, timeout, decide or run; `member` is its entry in the zset.
+
+    A timer of a message has the message's id as `run_id` and its box as `step_id`; `kind` is lease, due or ttl.
+    """
 
     kind: str
     run_id: str
@@ -41,6 +44,16 @@ class Suspect:
     member: str
 
 
+@dataclass(frozen=True, slots=True)
+class LostRing:
+    """A ring that no worker has received. `member` is its entry in the zset of rings."""
+
+    box: str
+    priority: str
+    message_id: str
+    member: str
+
+
 class Timers:
     """The timers and the dispatch records of one server."""
 
@@ -64,7 +77,15 @@ class Timers:
 
     def take_due(self, *, limit: int, hold_ms: int) -> Due:
         """Take timers that are due; each comes back after `hold_ms` unless it was dropped. Script: take_due.lua."""
-        reply = self._scripts.call("take_due", [self._keys.timers, self._keys.ready], [limit, hold_ms])
+        return self._take_due(self._keys.timers, limit, hold_ms)
+
+    def take_due_messages(self, *, limit: int, hold_ms: int) -> Due:
+        """The same for messages; `unclaimed` counts the rings that no worker has received."""
+        return self._take_due(self._keys.message_timers, limit, hold_ms)
+
+    def _take_due(self, key: str, limit: int, hold_ms: int) -> Due:
+        waiting = self._keys.ready if key == self._keys.timers else self._keys.rings
+        reply = self._scripts.call("take_due", [key, waiting], [limit, hold_ms])
         next_ms, unclaimed, *members = reply
         timers = []
         for member in members:
@@ -97,9 +118,19 @@ class Timers:
             queues: agent, priority, and whether the queue of that pair is empty on the broker.
         Script: find_lost.lua, O(queues log n).
         """
+        found = self._find_lost(self._keys.ready, queues, grace_ms)
+        return [Suspect(part[3], part[4], member) for part, member in found]
+
+    def find_lost_rings(self, queues: Sequence[tuple[str, str, bool]], *, grace_ms: int) -> list[LostRing]:
+        """Rings sent over `grace_ms` ago that are probably lost; otherwise as `find_lost`."""
+        found = self._find_lost(self._keys.rings, queues, grace_ms)
+        return [LostRing(part[3], part[1], part[4], member) for part, member in found]
+
+    def _find_lost(
+        self, key: str, queues: Sequence[tuple[str, str, bool]], grace_ms: int
+    ) -> list[tuple[list[str], str]]:
         args: list[str | int] = [grace_ms]
         for agent, priority, empty in queues:
             args += [f"{agent} {priority}", int(empty)]
-        members = self._scripts.call("find_lost", [self._keys.ready, self._keys.queues], args)
-        parts = [member.split(" ") for member in members]
-        return [Suspect(part[3], part[4], member) for part, member in zip(parts, members, strict=True)]
+        members = self._scripts.call("find_lost", [key, self._keys.queues], args)
+        return [(member.split(" "), member) for member in members]

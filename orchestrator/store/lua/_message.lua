@@ -121,6 +121,9 @@ local function post(key, arg)
     expires_at = spec.ttl and M.now + spec.ttl or nil, task = spec.task, once = spec.once, watched = spec.watched,
     awaited_until = spec.awaited and M.now + spec.awaited or nil,
   }
+  if spec.reply and not rec.expires_at and redis.call('HEXISTS', M.doors, spec.box) == 0 then
+    rec.expires_at = M.now + M.options.retain   -- nobody has registered the name; it may still ask with `inbox`
+  end
   local due = spec.at or (spec.delay and M.now + spec.delay)
   if spec.reply then due = answer_to(spec, rec, KEYS[key + 7], KEYS[key + 8]) or due end
   local fields = {}
