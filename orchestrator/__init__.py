@@ -13,16 +13,22 @@ if TYPE_CHECKING:
     from orchestrator.agents.context import Context
     from orchestrator.client import Client, RunHandle
     from orchestrator.errors import (
+        AgentOffline,
+        HandoffFailed,
+        MessageInvalid,
+        MessageNotFound,
         OrchestratorError,
         RunFailed,
         RunNotFound,
         StoreUnavailable,
+        UnknownAgent,
         WaitTimeout,
         WorkflowInvalid,
     )
+    from orchestrator.messages import AgentMessage, DeliveryOptions, MessagePriority, MessageType
     from orchestrator.outcomes import Done, Fatal, RetryLater
     from orchestrator.settings import Settings
-    from orchestrator.states import RunState, StepState
+    from orchestrator.states import HandoffState, MessageState, RunState, StepState
 
 __version__ = "0.1.0"
 
@@ -33,6 +39,13 @@ __all__ = [  # noqa: RUF022 - under headings
     "Done",
     "Fatal",
     "RetryLater",
+    # --- messages
+    "AgentMessage",
+    "DeliveryOptions",
+    "HandoffState",
+    "MessagePriority",
+    "MessageState",
+    "MessageType",
     # --- client
     "Client",
     "RunHandle",
@@ -40,10 +53,15 @@ __all__ = [  # noqa: RUF022 - under headings
     "Settings",
     "StepState",
     # --- errors
+    "AgentOffline",
+    "HandoffFailed",
+    "MessageInvalid",
+    "MessageNotFound",
     "OrchestratorError",
     "RunFailed",
     "RunNotFound",
     "StoreUnavailable",
+    "UnknownAgent",
     "WaitTimeout",
     "WorkflowInvalid",
 ]
@@ -52,9 +70,10 @@ _ROOMS = {
     "agents.agent": ("Agent",),
     "agents.context": ("Context",),
     "client": ("Client", "RunHandle"),
+    "messages": ("AgentMessage", "DeliveryOptions", "MessagePriority", "MessageType"),
     "outcomes": ("Done", "Fatal", "RetryLater"),
     "settings": ("Settings",),
-    "states": ("RunState", "StepState"),
+    "states": ("HandoffState", "MessageState", "RunState", "StepState"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
-from orchestrator.agents.post import PostOffice, Receipt
+from orchestrator.agents.post import Broadcast, PostOffice, Receipt
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
 from orchestrator.errors import (
@@ -193,7 +193,7 @@ class Client:
         with guard(self.url):
             return content_of(self.office.ask(to, content, sender=sender, timeout_s=timeout_s, **options).body)
 
-    def broadcast(self, content: Json, *, sender: str = OPERATOR, **options: Any) -> dict[str, Receipt]:
+    def broadcast(self, content: Json, *, sender: str = OPERATOR, **options: Any) -> Broadcast:
         """Send one message each to agents (`to=[...]`, `capability=...`, default: all). Returns agent -> receipt."""
         with guard(self.url):
             return self.office.broadcast(content, sender=sender, **options)

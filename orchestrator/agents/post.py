@@ -87,6 +87,35 @@ class Receipt:
         return self.office.wait_for_reply(self.message_id, timeout_s, taker=self.message.from_agent if take else None)
 
 
+class Broadcast(dict[str, Receipt]):
+    """The receipts of a broadcast, by agent."""
+
+    def matrix(self) -> dict[str, MessageState]:
+        """Where each delivery is now."""
+        return {name: receipt.status() for name, receipt in self.items()}
+
+    def wait_acks(self, fraction: float = 1.0, timeout_s: float | None = None) -> dict[str, MessageState]:
+        """Wait until this share (0 to 1) of the recipients has acknowledged; returns the matrix.
+
+        Raises:
+            WaitTimeout: they have not after `timeout_s`, or too many deliveries have ended otherwise.
+        """
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        needed = math.ceil(fraction * len(self))
+        while True:
+            matrix = self.matrix()
+            good = sum(state is MessageState.ACKNOWLEDGED for state in matrix.values())
+            if good >= needed:
+                return matrix
+            open_ones = [name for name, state in matrix.items() if not state.terminal]
+            if good + len(open_ones) < needed or time.monotonic() >= until:
+                raise WaitTimeout(f"{good} of {len(self)} have acknowledged, {needed} were to", matrix=matrix)
+            waited = self[open_ones[0]]
+            for record in waited.office.watch(waited.message_id, min(1.0, max(0.0, until - time.monotonic()))):
+                if record.state.terminal:
+                    break
+
+
 class PostOffice:
     """The messages of one installation.
 
@@ -134,7 +163,7 @@ class PostOffice:
         capability: str | None = None,
         message_type: MessageType | str = MessageType.BROADCAST,
         **options: Any,
-    ) -> dict[str, Receipt]:
+    ) -> Broadcast:
         """Store one message for each recipient, all or none: those named, or every agent registered now, or those
         with a capability; never the sender. Returns agent -> receipt."""
         if to is None:
@@ -154,7 +183,7 @@ class PostOffice:
             draft_message(
                 self.settings, to="nobody", sender=sender, content=content, message_type=message_type, **options
             )
-        return dict(zip(names, self.post(drafts), strict=True))
+        return Broadcast(zip(names, self.post(drafts), strict=True))
 
     def reply(self, original: AgentMessage | Receipt | str, content: Json, **options: Any) -> Receipt:
         """Answer a message, given itself, its receipt or its id.

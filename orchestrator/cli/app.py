@@ -23,7 +23,11 @@ from orchestrator import __version__
 from orchestrator.cli.text import visible
 from orchestrator.errors import (
     AgentsNotLoadable,
+    HandoffRefused,
     LimitExceeded,
+    MessageInvalid,
+    MessageNotFound,
+    MessageNotHeld,
     OrchestratorError,
     Problem,
     RunNotFound,
@@ -50,6 +54,24 @@ COMMANDS = {
     "show": ("runs", "Show one run: its steps, its error, its outputs."),
     "events": ("runs", "Print what happened in a run, in order."),
     "cancel": ("runs", "Stop a run: nothing more of it starts."),
+    "send": ("messages", "Send a message to an agent."),
+    "ask": ("messages", "Send a question, wait for the answer, and print it."),
+    "reply": ("messages", "Answer a message."),
+    "broadcast": ("messages", "Send a message to many agents: one delivery each, all stored or none."),
+    "message": ("messages", "Show one message: its state, its attempts, its body."),
+    "thread": ("messages", "Show the messages of a thread, oldest first."),
+    "dead": ("messages", "Dead letters: messages whose handler failed for good, with their history."),
+    "inbox": ("inbox", "Receive an agent's messages, the most urgent first."),
+    "ack": ("inbox", "Acknowledge a message that `inbox` has printed."),
+    "nack": ("inbox", "Give back a message that `inbox` has printed."),
+    "register": ("inbox", "Make an agent known that has no Python code, so that others can send to it."),
+    "unregister": ("inbox", "Forget an agent."),
+    "handoff": ("handoffs", "Hand a task to another agent."),
+    "handoffs": ("handoffs", "List handoffs, the newest first."),
+    "task": ("handoffs", "Show one handoff: who has it, who had it, what came of it."),
+    "accept": ("handoffs", "Accept a handoff for the agent it is offered to; `complete` ends it."),
+    "decline": ("handoffs", "Decline a handoff: it goes back to its sender."),
+    "complete": ("handoffs", "End a handoff that was accepted at a terminal: with a result, or as failed."),
     "agents": ("workers", "List the agents: what they can do, who is online, what waits for them."),
     "flower": ("flower", "Watch the workers in a browser, with Flower."),
     "doctor": ("doctor", "Check the installation, the server and the workers, and say what to do."),
@@ -57,6 +79,7 @@ COMMANDS = {
 
 INVALID_INPUT = (
     WorkflowInvalid, SettingsInvalid, AgentsNotLoadable, UnknownAgent, UnknownTask, RunNotFound, LimitExceeded,
+    MessageInvalid, MessageNotFound, MessageNotHeld, HandoffRefused,
 )  # fmt: skip
 
 
@@ -155,6 +178,8 @@ def _judge(error: Exception) -> tuple[int, list[Problem]]:
     """The exit code of an error, and what to say about it."""
     if isinstance(error, WorkflowInvalid):
         return INVALID, error.problems
+    if isinstance(error, MessageInvalid):
+        return INVALID, [Problem("", 0, error.details.get("field", ""), error.message)]
     if isinstance(error, INVALID_INPUT):
         return INVALID, [_problem(error.message)]
     if isinstance(error, TyperException):

@@ -226,6 +226,8 @@ class Inbox(Letters):
             own = self.keys.message(message.message_id)
             used = self.keys.message_idempotency(draft.idempotency_key) if draft.idempotency_key else own
             thread = self.keys.thread(message.thread_id) if message.thread_id else own
+            if draft.task:
+                thread = self.keys.handoffs
             answered = message.correlation_id or message.message_id
             keys += [own, self.keys.inbox(draft.box), self.keys.knock(draft.box), doorbell.queue, doorbell.wake]
             keys += [used, thread, self.keys.message(answered), self.keys.bell(answered)]
@@ -242,7 +244,8 @@ class Inbox(Letters):
             "delay": draft.delay_ms, "at": draft.at_ms, "awaited": draft.awaited_ms,
             "watched": "1" if draft.awaited_ms else None, "reply": message.correlation_id,
             "idem": self._settings.idempotency_ttl_s * 1000 if draft.idempotency_key else None,
-            "thread": retain_ms if message.thread_id else None, "task": draft.task, "open": draft.open or None,
+            "thread": retain_ms if message.thread_id or draft.task else None, "task": draft.task,
+            "open": draft.open or None,
             "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
         }  # fmt: skip
         return json.dumps({name: value for name, value in spec.items() if value is not None})

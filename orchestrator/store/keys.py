@@ -107,6 +107,11 @@ class Keys:
         """zset with TTL: message id -> ms, the messages of a thread."""
         return f"{self.prefix}thread:{thread_id}"
 
+    @property
+    def handoffs(self) -> str:
+        """zset with TTL: message id -> ms, the handoffs of the last `message_retention_s`."""
+        return f"{self.prefix}handoffs"
+
     def message_idempotency(self, key: str) -> str:
         """string with TTL: idempotency key of a message -> message id."""
         return f"{self.prefix}idem:m:{key}"

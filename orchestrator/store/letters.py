@@ -59,6 +59,10 @@ class Letters:
         """The messages of a thread, oldest first."""
         return self.read_many(self.client.zrange(self.keys.thread(thread_id), 0, -1))
 
+    def handoffs(self, limit: int = 1000) -> list[MessageRecord]:
+        """The handoffs that are kept, the newest first."""
+        return self.read_many(self.client.zrevrange(self.keys.handoffs, 0, limit - 1))
+
     def dead_letters(self, limit: int = 1000) -> list[MessageRecord]:
         """Messages that failed or died and were neither replayed nor purged, the newest first."""
         return self.read_many(self.client.zrevrange(self.keys.dead, 0, limit - 1))

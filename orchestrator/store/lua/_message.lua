@@ -134,6 +134,7 @@ local function post(key, arg)
   redis.call('HSET', KEYS[key], unpack(fields))
   if spec.thread then
     redis.call('ZADD', KEYS[key + 6], M.now, spec.id)
+    redis.call('ZREMRANGEBYSCORE', KEYS[key + 6], '-inf', whole(M.now - 7 * spec.thread))
     redis.call('PEXPIRE', KEYS[key + 6], spec.thread)
   end
   note('message.sent', 'm', spec.id, 'from', spec.from, 'to', spec.to, 'type', spec.type, 'priority', spec.priority)
