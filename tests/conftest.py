@@ -44,6 +44,11 @@ def _may_stay(connection: redis.Redis, key: str) -> bool:
         return True
     if key.startswith("t:plan:"):
         return int(connection.hget(key, "live") or 0) > 0
+    if key.startswith("t:inbox:"):
+        return True  # gone with its last message
+    if key.startswith("t:msg:"):
+        state = connection.hget(key, "state")
+        return state in ("pending", "delivered") or connection.zscore(KEYS.dead, key.removeprefix("t:msg:")) is not None
     run = ":".join(key.split(":")[:3])
     return key.startswith("t:run:") and connection.hget(run, "state") not in ("succeeded", "failed", "cancelled", None)
 

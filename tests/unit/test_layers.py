@@ -12,12 +12,12 @@ ROOT = Path(orchestrator.__file__).parent
 
 #: Left to right. A room may import from itself and from what stands left of it.
 LAYERS = (
-    ("errors", "states", "outcomes", "records", "settings", "backoff", "events", "ids"),
+    ("errors", "states", "outcomes", "messages", "records", "settings", "backoff", "events", "ids"),
     ("workflow",),
     ("store",),
     ("agents",),
     ("runtime",),
-    ("client", "documents", "testing"),
+    ("client", "documents", "messaging", "testing"),
     ("cli", "__init__", "__main__"),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
