@@ -26,6 +26,13 @@ if TYPE_CHECKING:
         WorkflowInvalid,
     )
     from orchestrator.messages import AgentMessage, DeliveryOptions, MessagePriority, MessageType
+    from orchestrator.messaging.bus import AgentCommunicator, MessageBus
+    from orchestrator.messaging.services import (
+        CoordinationService,
+        InterAgentBus,
+        MessageQueueService,
+        coordination,
+    )
     from orchestrator.outcomes import Done, Fatal, RetryLater
     from orchestrator.settings import Settings
     from orchestrator.states import HandoffState, MessageState, RunState, StepState
@@ -40,12 +47,18 @@ __all__ = [  # noqa: RUF022 - under headings
     "Fatal",
     "RetryLater",
     # --- messages
+    "AgentCommunicator",
     "AgentMessage",
+    "CoordinationService",
     "DeliveryOptions",
     "HandoffState",
+    "InterAgentBus",
+    "MessageBus",
     "MessagePriority",
+    "MessageQueueService",
     "MessageState",
     "MessageType",
+    "coordination",
     # --- client
     "Client",
     "RunHandle",
@@ -71,6 +84,8 @@ _ROOMS = {
     "agents.context": ("Context",),
     "client": ("Client", "RunHandle"),
     "messages": ("AgentMessage", "DeliveryOptions", "MessagePriority", "MessageType"),
+    "messaging.bus": ("AgentCommunicator", "MessageBus"),
+    "messaging.services": ("CoordinationService", "InterAgentBus", "MessageQueueService", "coordination"),
     "outcomes": ("Done", "Fatal", "RetryLater"),
     "settings": ("Settings",),
     "states": ("HandoffState", "MessageState", "RunState", "StepState"),

@@ -112,8 +112,12 @@ class Receiver:
     # --- with a handler --------------------------------------------------------------------------------------
 
     def run(self, handler: Handler) -> None:
-        """Handle messages one after the other, in a thread, until `close`."""
+        """Be present, and handle messages one after the other, in a thread, until `close`."""
         self.open()
+        self.take_with(handler)
+
+    def take_with(self, handler: Handler) -> None:
+        """Handle messages as `run` does; for a receiver that is open."""
         self._start("receiver", lambda: self._turn(handler))
 
     def _turn(self, handler: Handler) -> None:

@@ -17,12 +17,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator import Agent, Context, Done, Fatal, RetryLater
+from orchestrator import Agent, AgentMessage, Context, Done, Fatal, MessageType, RetryLater
 from tests.waiting import wait_until
 
 Json = Any
 JOURNAL = "ACCEPTANCE_JOURNAL"  # name of the variable that holds the path of the journal
 
+ear = Agent("ear", capabilities=["hearing"], concurrency=1)
+echoer = Agent("echoer", capabilities=["hearing"], concurrency=2)
 hand = Agent("hand", capabilities=["lifting"], concurrency=4)
 solo = Agent("solo", concurrency=1)
 many = Agent("many", concurrency=8)
@@ -230,6 +232,65 @@ async def meet(ctx: Context, folder: str, guests: int) -> int:
         while len(list(Path(folder).iterdir())) < guests:
             await asyncio.sleep(0.01)
         return guests
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+
+@echoer.on_message
+@ear.on_message
+def hear(message: AgentMessage, ctx: Context) -> str | None:
+    """Do what the text says, and answer."""
+    word, _, rest = (message.text or "").partition(" ")
+    _note_message(message, ctx)
+    if word == "fail":
+        raise ValueError(rest)
+    if word == "fatal":
+        raise Fatal(rest)
+    if word == "recover" and ctx.attempt == 1:
+        raise ValueError("once")
+    if word == "tell":
+        ctx.send(rest, f"told by {ctx.message_id}")
+    if word == "hold":
+        wait_until(Path(rest).exists, what=rest, timeout_s=60)
+    if word == "silence":
+        return None
+    return f"heard {message.text}"
+
+
+@ear.on_message(MessageType.QUESTION)
+async def answer(message: AgentMessage) -> dict[str, Json]:
+    return {"question": message.text}
+
+
+@ear.task
+def draft(topic: str, context: dict[str, Json], ctx: Context, description: str = "") -> dict[str, Json]:
+    """A task for handoffs."""
+    ctx.send("echoer", "silence about the draft")
+    return {"topic": topic, "description": description, "context": sorted(context)}
+
+
+@hand.task
+def tell(to: str, text: str, ctx: Context, fail: bool = False) -> str:
+    """Send a message from a step; it goes out with the step's result."""
+    sent = ctx.send(to, text)
+    if fail and ctx.attempt == 1:
+        raise ValueError("not yet")
+    return sent
+
+
+@hand.task
+def question(to: str, text: str, ctx: Context) -> Json:
+    """Ask another agent from within a step."""
+    return ctx.ask(to, text, timeout_s=10)
+
+
+def _note_message(message: AgentMessage, ctx: Context) -> None:
+    if JOURNAL in os.environ:
+        line = {"run": "", "step": "", "message": message.message_id, "text": message.text, "attempt": ctx.attempt,
+                "what": "heard", "pid": os.getpid(), "late": message.metadata.get("late", False)}  # fmt: skip
+        with open(os.environ[JOURNAL], "a") as journal:
+            journal.write(json.dumps(line) + "\n")
 
 
 # --- random graphs --------------------------------------------------------------------------------------------------

@@ -125,6 +125,11 @@ class Team:
             if note["run"] == run.id and note["what"] == what and step in (None, note["step"])
         ]  # fmt: skip
 
+    def heard(self, text: str) -> list[dict[str, Any]]:
+        """What message handlers noted about messages of this text, in order."""
+        lines = self.journal_file.read_text().splitlines() if self.journal_file.exists() else []
+        return [note for note in map(json.loads, lines) if note.get("text") == text]
+
     def wait_for_start(self, run: RunHandle, step: str, attempt: int = 1) -> dict[str, Any]:
         """Wait until the handler of a step runs; what it noted."""
         found = wait_until(

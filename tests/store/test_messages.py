@@ -393,7 +393,9 @@ def test_a_message_with_a_mistake_is_refused_and_nothing_is_stored(
     assert not list(client.scan_iter("t:msg:*"))
 
 
-@pytest.mark.parametrize("options", [{"ttl_seconds": 0}, {"ttl_seconds": -1}, {"max_retries": -1}, {"max_retries": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{"ttl_seconds": 0}, {"ttl_seconds": -1}, {"max_retries": -1}, {"max_retries": 1.5}]
+)
 def test_delivery_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(MessageInvalid, match=next(iter(options))):
         DeliveryOptions(**options)

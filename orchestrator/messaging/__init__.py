@@ -1,0 +1,1 @@
+"""Faces of one core: an async bus, and the synchronous bus, queue and coordination services."""

@@ -1,0 +1,150 @@
+"""Messages and handoffs with real workers: answers, retries, kills, priorities, messages that leave with a step."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator import DeliveryOptions, HandoffState, MessageState, RunState, UnknownAgent, WaitTimeout
+from orchestrator.errors import HandoffFailed, UnknownTask
+from tests.acceptance.team import Team, output, team
+from tests.waiting import wait_until
+
+QUICK = DeliveryOptions(max_retries=2, retry_delay_seconds=0.05)
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    with team(tmp_path_factory.mktemp("mail"), lease_s=1.0) as made:
+        made.start_worker("ear", "echoer", "hand")
+        yield made
+
+
+def test_an_agent_answers_what_it_is_asked(crew: Team) -> None:
+    assert crew.client.ask("ear", "why?", timeout_s=10) == {"question": "why?"}
+    assert crew.client.ask("echoer", "hello", timeout_s=10) == "heard hello"
+
+
+def test_a_handler_that_returns_nothing_sends_no_reply(crew: Team) -> None:
+    with pytest.raises(WaitTimeout, match="no reply"):
+        crew.client.ask("echoer", "silence", timeout_s=0.5)
+
+
+def test_a_failing_handler_is_tried_again_and_then_dead_with_its_history(crew: Team) -> None:
+    receipt = crew.client.send("ear", "fail always", options=QUICK)
+    with pytest.raises(WaitTimeout, match="is dead"):
+        receipt.wait("acknowledged", 10)
+    record = receipt.record()
+    assert [attempt.error.message for attempt in record.attempts] == ["always"] * 3
+    assert record.message.message_id in [dead.message.message_id for dead in crew.client.office.inbox.dead_letters()]
+
+
+def test_a_handler_that_recovers_is_acknowledged(crew: Team) -> None:
+    record = crew.client.send("ear", "recover", options=QUICK).wait("acknowledged", 10)
+    assert [attempt.error is None for attempt in record.attempts] == [False, True]
+
+
+def test_fatal_ends_a_message_at_once(crew: Team) -> None:
+    receipt = crew.client.send("ear", "fatal no", options=QUICK)
+    wait_until(lambda: receipt.status() is MessageState.FAILED, what="the end", timeout_s=10)
+    assert len(receipt.record().attempts) == 1
+
+
+def test_an_emergency_is_next_when_the_only_slot_gets_free(crew: Team) -> None:
+    door = crew.new_file()
+    crew.client.send("ear", f"hold {door}")
+    wait_until(lambda: crew.heard(f"hold {door}"), what="the holder", timeout_s=10)
+    low = [crew.client.send("ear", f"low {n}", priority="low") for n in range(5)]
+    urgent = crew.client.send("ear", "urgent now", priority="emergency")
+    door.touch()
+    for receipt in (*low, urgent):
+        receipt.wait("acknowledged", 20)
+    begun = sorted((r.record().attempts[0].started_at, r.message.text) for r in (*low, urgent))
+    assert begun[0][1] == "urgent now"
+    assert [text for _, text in begun[1:]] == [f"low {n}" for n in range(5)]
+
+
+def test_a_message_is_handled_again_when_its_worker_is_killed(crew: Team) -> None:
+    door = crew.new_file()
+    receipt = crew.client.send("ear", f"hold {door}")
+    first = wait_until(lambda: crew.heard(f"hold {door}"), what="the handler", timeout_s=10)[0]
+    os.kill(first["pid"], signal.SIGKILL)
+    wait_until(lambda: len(crew.heard(f"hold {door}")) == 2, what="the second attempt", timeout_s=15)
+    door.touch()
+    record = receipt.wait("acknowledged", 10)
+    assert record.attempts[0].error.type == "WorkerLost"
+    assert len(record.attempts) == 2
+
+
+def test_messages_to_an_offline_agent_wait_for_its_worker(tmp_path: object, crew: Team) -> None:
+    crew.client.office.directory.register("many")
+    receipt = crew.client.send("many", "wait")
+    assert receipt.recipient_state == "offline"
+    assert receipt.status() is MessageState.PENDING
+
+
+def test_a_message_from_a_step_leaves_with_its_result_and_once(crew: Team) -> None:
+    run = crew.run(
+        """
+        steps:
+          - {id: a, agent: hand, task: tell, with: {to: echoer, text: "silence from a step", fail: true},
+             retry: {max_attempts: 2, delay: 50ms}}
+        """
+    )
+    record = crew.client.message(output(run, "a"))
+    assert record.message.from_agent == "hand"
+    wait_until(lambda: len(crew.heard("silence from a step")) == 1, what="the message", timeout_s=10)
+
+
+def test_a_step_may_ask_another_agent(crew: Team) -> None:
+    run = crew.run("steps: [{id: a, agent: hand, task: question, with: {to: ear, text: who}}]")
+    assert run.status() is RunState.SUCCEEDED
+    assert output(run, "a") == {"question": "who"}
+
+
+def test_a_step_that_writes_to_nobody_fails_with_near_names(crew: Team) -> None:
+    run = crew.run("steps: [{id: a, agent: hand, task: tell, with: {to: echor, text: x}}]")
+    assert "did you mean echoer" in run.record().error.message
+
+
+def test_a_message_from_a_handler_leaves_with_its_acknowledgement(crew: Team) -> None:
+    first = crew.client.send("ear", "tell echoer")
+    wait_until(lambda: crew.heard(f"told by {first.message_id}"), what="what it told", timeout_s=10)
+
+
+def test_a_handoff_is_worked_once_and_its_result_is_kept(crew: Team) -> None:
+    receipt = crew.client.handoff("ear", "draft", {"topic": "tea", "nobody": 1}, context={"note": 1}, sender="hand")
+    assert crew.client.office.result_of_task(receipt.message_id, 10) == {
+        "topic": "tea", "description": "", "context": ["git_branch", "note", "timestamp", "working_directory"],
+    }  # fmt: skip
+    record = receipt.record()
+    assert record.handoff is HandoffState.COMPLETED
+    assert [link.state for link in record.custody] == ["offered", "accepted", "in_progress", "completed"]
+    assert len(record.attempts) == 1
+
+
+def test_a_handoff_that_fails_says_why(crew: Team) -> None:
+    receipt = crew.client.handoff("ear", "draft", {"subject": "tea"})
+    with pytest.raises(HandoffFailed, match="failed: topic: field required"):
+        crew.client.office.result_of_task(receipt.message_id, 10)
+
+
+def test_a_handoff_to_nobody_or_of_no_task_is_refused(crew: Team) -> None:
+    with pytest.raises(UnknownAgent, match="did you mean ear"):
+        crew.client.handoff("eer", "draft")
+    with pytest.raises(UnknownTask, match="did you mean draft"):
+        crew.client.handoff("ear", "drafft")
+
+
+def test_every_message_is_handled_although_workers_are_killed(crew: Team) -> None:
+    receipts = [crew.client.send("echoer", f"silence {n}", priority=("low", "high")[n % 2]) for n in range(200)]
+    for _ in range(3):
+        pids = {note["pid"] for n in range(200) for note in crew.heard(f"silence {n}")}
+        victim = crew.start_worker("echoer")
+        crew.kill_worker(victim)
+        assert pids is not None
+    for receipt in receipts:
+        assert receipt.wait("acknowledged", 30)
