@@ -19,7 +19,7 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.errors import OrchestratorError
 from orchestrator.ids import new_id
 from orchestrator.records import Delivery
-from orchestrator.states import MessageState
+from orchestrator.states import HandoffState, MessageState
 from orchestrator.store.timers import Timers
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Receiver:
         self._lease_s = lease_s or office.settings.lease_s
         self._announce = announce
         self._timers = Timers(office.inbox.client, office.inbox.keys)
+        self._work = HandoffState.ACCEPTED  # what a claimed handoff is: who works it begins later, or at once
         self._held: set[str] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -87,7 +88,7 @@ class Receiver:
     def claim(self) -> Delivery | None:
         """The most urgent message that waits now."""
         delivery = self.office.inbox.claim(
-            self._boxes, receiver=self.name, lease_ms=round(self._lease_s * 1000), handoff_state="accepted"
+            self._boxes, receiver=self.name, lease_ms=round(self._lease_s * 1000), handoff_state=self._work
         )
         if delivery is not None:
             with self._lock:
@@ -118,6 +119,7 @@ class Receiver:
 
     def take_with(self, handler: Handler) -> None:
         """Handle messages as `run` does; for a receiver that is open."""
+        self._work = HandoffState.IN_PROGRESS
         self._start("receiver", lambda: self._turn(handler))
 
     def _turn(self, handler: Handler) -> None:

@@ -95,7 +95,9 @@ def accept(task_id: TaskId, as_json: options.AsJson = False) -> None:
     """Accept a handoff for the agent it is offered to; `complete` ends it."""
     with Client(options.load_settings()) as client, guard(client.url):
         record = _read(client, task_id)
-        taken = client.office.inbox.claim([record.box], receiver=TERMINAL, lease_ms=0, message_id=task_id)
+        taken = client.office.inbox.claim(
+            [record.box], receiver=TERMINAL, lease_ms=0, message_id=task_id, handoff_state="accepted"
+        )
         if taken is None:
             state = _read(client, task_id).handoff
             raise HandoffRefused(f"task {task_id} is {state}; only an offered one can be accepted", status=state)

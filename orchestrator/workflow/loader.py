@@ -51,7 +51,7 @@ def load_workflow(source: str | Path, *, text: str | None = None, limits: Settin
     file = str(source)
     limits = limits or Settings()
     if text is None:
-        text = _read(Path(source), limits.max_definition_bytes)
+        text = read_text(Path(source), limits.max_definition_bytes)
     elif len(text.encode("utf-8", "surrogatepass")) > limits.max_definition_bytes:
         raise _invalid(file, 0, f"is larger than {limits.max_definition_bytes:,} bytes")
     try:
@@ -72,8 +72,8 @@ def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
         except ValidationError as error:
             empty = LoadedWorkflow(Workflow.model_construct(name="", steps=[]), file, lines)
             mistakes = error.errors(include_url=False)
-            places = [_place(found["loc"]) for found in mistakes]
-            new = [empty.problem(place, _message(found, place)) for found, place in zip(mistakes, places, strict=True)]
+            places = [place_of(found["loc"]) for found in mistakes]
+            new = [empty.problem(place, in_words(found, place)) for found, place in zip(mistakes, places, strict=True)]
             problems = list(dict.fromkeys(problems + new))
             rest = _without(value, {place for place, found in zip(places, mistakes, strict=True)})
             if ("name",) in places:
@@ -93,7 +93,8 @@ def _without(value: Json, places: set[Place], here: Place = ()) -> Json:
     return value
 
 
-def _read(path: Path, most: int) -> str:
+def read_text(path: Path, most: int) -> str:
+    """The text of a file of at most `most` bytes. Raises WorkflowInvalid."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe or a device might never end
             raise _invalid(str(path), 0, "is a folder" if path.is_dir() else "is no regular file")
@@ -119,14 +120,15 @@ def _invalid(file: str, line: int, message: str) -> WorkflowInvalid:
 _UNIONS = ("when", "foreach", "minimum", "maximum")
 
 
-def _place(loc: Place) -> Place:
+def place_of(loc: Place) -> Place:
     """The place in the document: pydantic adds which alternative of a union it tried, and `[key]` for a wrong key."""
     if len(loc) > 1 and (loc[-1] == "[key]" or (loc[-2] in _UNIONS and isinstance(loc[-1], str))):
         return loc[:-1]
     return loc
 
 
-def _message(found: Any, place: Place) -> str:
+def in_words(found: Any, place: Place) -> str:
+    """What pydantic found, in the words of a file's author. The place is not empty."""
     kind, given = found["type"], found.get("input")
     if kind == "extra_forbidden":
         return _unknown_key(place)

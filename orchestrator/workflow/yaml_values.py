@@ -104,7 +104,7 @@ class _Builder:
             if isinstance(event, DocumentStartEvent):
                 count += 1
                 if count > 1:
-                    raise YamlMistake(event.start_mark.line + 1, "a second document; a file holds one workflow")
+                    raise YamlMistake(event.start_mark.line + 1, "a second document; a file holds only one")
                 document = self.node(next(self.events), (), 0)
             elif isinstance(event, StreamEndEvent):
                 break
