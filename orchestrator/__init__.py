@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         MessageQueueService,
         coordination,
     )
-    from orchestrator.outcomes import Done, Fatal, RetryLater
+    from orchestrator.outcomes import Done, Fatal, Handoff, RetryLater
     from orchestrator.settings import Settings
     from orchestrator.states import HandoffState, MessageState, RunState, StepState
 
@@ -45,6 +45,7 @@ __all__ = [  # noqa: RUF022 - under headings
     "Context",
     "Done",
     "Fatal",
+    "Handoff",
     "RetryLater",
     # --- messages
     "AgentCommunicator",
@@ -86,7 +87,7 @@ _ROOMS = {
     "messages": ("AgentMessage", "DeliveryOptions", "MessagePriority", "MessageType"),
     "messaging.bus": ("AgentCommunicator", "MessageBus"),
     "messaging.services": ("CoordinationService", "InterAgentBus", "MessageQueueService", "coordination"),
-    "outcomes": ("Done", "Fatal", "RetryLater"),
+    "outcomes": ("Done", "Fatal", "Handoff", "RetryLater"),
     "settings": ("Settings",),
     "states": ("HandoffState", "MessageState", "RunState", "StepState"),
 }

@@ -44,7 +44,11 @@ def run_summary(run: RunRecord) -> dict[str, Json]:
 
 
 def step_document(step: StepRecord, output: Json) -> dict[str, Json]:
-    """One step; `reason` says why it was skipped, `progress` and `note` what its handler told."""
+    """One step.
+
+    `hands` are the agents that had it in turn; `reason` says why it was skipped or waits, `progress` and `note` what
+    its handler told.
+    """
     document: dict[str, Json] = {
         "status": step.state.value,
         "agent": step.agent,
@@ -54,7 +58,7 @@ def step_document(step: StepRecord, output: Json) -> dict[str, Json]:
         "output": output,
         "error": error_document(step.error) if step.state is not StepState.SUCCEEDED else None,
     }
-    extras = {"reason": step.reason, "progress": step.progress, "note": step.note}
+    extras = {"hands": list(step.hands) or None, "reason": step.reason, "progress": step.progress, "note": step.note}
     return document | {name: value for name, value in extras.items() if value is not None}
 
 

@@ -17,5 +17,6 @@ STEP_RETRYING = "step.retrying"
 STEP_SKIPPED = "step.skipped"
 STEP_CANCELLED = "step.cancelled"
 STEP_LOST = "step.lost"
+STEP_HANDED_OFF = "step.handed_off"
 
 RUN_ENDS = frozenset({RUN_SUCCEEDED, RUN_FAILED, RUN_CANCELLED})

@@ -1,11 +1,11 @@
-"""What a handler may want: return `Done` or a plain value, raise `RetryLater` or `Fatal`.
+"""What a handler may want: return `Done`, `Handoff` or a plain value, raise `RetryLater` or `Fatal`.
 
 Outcomes are values the executor turns into one store transition; nothing here does anything by itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
@@ -16,6 +16,21 @@ class Done:
     """The step is finished with this output. Returning a plain value means the same."""
 
     output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """Another agent goes on with this step.
+
+    Args:
+        to: the agent, or `capability:NAME`.
+        context: laid over the step's `with` values; a parameter named `context` gets all of it. JSON.
+        task: the other agent's task; None: the one of the same name, or its only one.
+    """
+
+    to: str
+    context: dict[str, Any] = field(default_factory=dict)
+    task: str | None = None
 
 
 class Fatal(OrchestratorError):

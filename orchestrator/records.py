@@ -52,6 +52,7 @@ class StepRecord:
     note: str | None = None
     items: int | None = None
     items_done: int | None = None
+    hands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class RunRecord:
 class Claim:
     """One attempt of one step, held by one worker under a lease. `attempt` counts from 1 and fences the answer.
 
-    `step` is the plan's entry; `scope` holds what its expressions may read.
+    `step` is the plan's entry; `scope` holds what its expressions may read. `context` is what an agent passed on that
+    handed the step over.
     """
 
     run_id: str
@@ -85,6 +87,7 @@ class Claim:
     step: Any
     scope: dict[str, Json]
     index: int | None = None
+    context: dict[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
 from orchestrator.agents.decisions import OUTPUTS, collect_items, foreach_items
 from orchestrator.agents.drafts import draft_message
-from orchestrator.agents.executor import Secrets, render_with
+from orchestrator.agents.executor import Secrets, fitting, render_with
 from orchestrator.agents.failures import next_delay_ms, step_error
 from orchestrator.agents.values import encode
 from orchestrator.errors import OrchestratorError, UnknownAgent
 from orchestrator.messages import AgentMessage, MessageType
-from orchestrator.outcomes import Done
+from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import StepError
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
@@ -303,6 +303,30 @@ class _Simulation:
         fake = self.fakes.get(f"{agent}.{task}", self.fakes.get(agent, _MISSING))
         if fake is _MISSING:
             raise UnknownAgent(f"step {step.id!r} runs on agent {agent!r}, which has no stand-in")
+        return self._hand_on(step, step_id, attempt, values, self._answer(fake, agent, task, step_id, attempt, values))
+
+    def _hand_on(
+        self, step: PlanStep, step_id: str, attempt: int, values: dict[str, Json], result: Json
+    ) -> Json:
+        """Follow a handoff to the agent that goes on with the step."""
+        if not isinstance(result, Handoff):
+            return result
+        record = self.steps[step_id]
+        record.attempts += 1
+        fake = self.fakes.get(result.to, _MISSING)
+        task = result.task or step.task
+        if isinstance(fake, Agent):
+            if task not in fake.tasks and result.task is None and len(fake.tasks) == 1:
+                task = next(iter(fake.tasks))
+            offer = {"with": {**values, **result.context}, "context": result.context}
+            values = fitting(fake.tasks[str(task)].info, offer)
+        else:
+            values = {**values, **result.context}
+        return self._call(replace(step, agent=result.to, task=task), step_id, attempt + 1, values)
+
+    def _answer(
+        self, fake: Fake, agent: str, task: str, step_id: str, attempt: int, values: dict[str, Json]
+    ) -> Json:
         context = Context(run_id="simulated", step_id=step_id, agent=agent, attempt=attempt, link=_Link(self, agent))
         if isinstance(fake, Agent):
             declared = fake.tasks[task]
@@ -311,6 +335,8 @@ class _Simulation:
                 arguments[declared.context_parameter] = context
             result = loop.run(declared.fn(**arguments)) if declared.is_async else declared.fn(**arguments)
             result = result.output if isinstance(result, Done) else result
+            if isinstance(result, Handoff):
+                return result
             return declared.check_output(result)
         if isinstance(fake, Mapping) and fake and all(callable(value) for value in fake.values()):
             fake = fake[task]

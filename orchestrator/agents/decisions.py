@@ -7,6 +7,7 @@ values are the same and the store takes the first.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.agents.failures import step_error
@@ -15,6 +16,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.records import Advance, Ready, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import StepState
+from orchestrator.store.directory import Directory
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.explain import kind
 from orchestrator.workflow.expressions import evaluate_bool, render
@@ -22,6 +24,7 @@ from orchestrator.workflow.plan import ForEach, PlanStep
 
 Json = Any
 OUTPUTS = "$outputs"
+PARKED_MS = 500  # how often a step that waits for a capability looks for an agent
 
 
 def carry_on(store: RunStore, advance: Advance, settings: Settings) -> tuple[Ready, ...]:
@@ -61,9 +64,20 @@ def decide(store: RunStore, run_id: str, step_id: str, settings: Settings) -> Ad
             return store.open_foreach(run_id, step_id, items, step.foreach.max_parallel)
         if step.kind == "gate":
             return store.finish_step(run_id, step_id, 0, None)
-        return store.admit_step(run_id, step_id)
+        return _choose_agent(store, run_id, step, settings) if step.capability else store.admit_step(run_id, step_id)
     except OrchestratorError as error:
         return store.fail_step(run_id, step_id, 0, step_error(error, step_id), retry_delay_ms=None)
+
+
+def _choose_agent(store: RunStore, run_id: str, step: PlanStep, settings: Settings) -> Advance | None:
+    """Give a step to the least loaded online agent with its capability, or let it wait until there is one."""
+    directory = Directory(store.client, store.keys, lease_ms=round(settings.lease_s * 1000))
+    agent = directory.least_loaded(str(step.capability), step.task)
+    if agent is None:
+        reason = f"no agent with capability {step.capability} is online"
+        store.park_step(run_id, step.id, again_ms=PARKED_MS, reason=reason)
+        return None
+    return store.admit_step(run_id, step.id, replace(step, agent=agent))
 
 
 def foreach_items(foreach: ForEach, scope: dict[str, Json], settings: Settings) -> list[str]:

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.agents.values import encode
 from orchestrator.errors import ExpressionError, LeaseLost, StepTimeout, UnknownTask
 from orchestrator.messages import MessageType
-from orchestrator.outcomes import Done
+from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Forward, Posted
 from orchestrator.settings import Settings
 from orchestrator.store.runs import RunStore
@@ -83,6 +84,9 @@ class Executor:
                 return self._interrupted(claim, time.monotonic() - started)
             except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
                 return self._failed(claim, error, secrets)
+            if isinstance(output, Handoff):
+                moved = self.store.hand_step(claim, self._next_hands(claim, output), output.context)
+                return self._committed(claim, moved)
             sending = self.office.inbox.sending(drafts) if drafts else None
             advance = self.store.finish_step(run_id, step_id, claim.attempt, output, forward, sending)
             self._publish(drafts, advance)
@@ -130,10 +134,12 @@ class Executor:
         if drafts and advance is not None:
             self.office.publish([one for one in self.office.inbox.posted(drafts, advance.posted) if one.ring_to_send])
 
-    def _call(self, claim: Claim, worker: str, secrets: Secrets, drafts: list[Draft]) -> str:
+    def _call(self, claim: Claim, worker: str, secrets: Secrets, drafts: list[Draft]) -> str | Handoff:
         step = claim.step
         task = self.registry.task(step.agent, step.task)
         values = render_with(step, {**claim.scope, "secrets": secrets}, limit_s=self.settings.max_expression_s)
+        if claim.context is not None:
+            values = fitting(task.info, {"with": {**values, **claim.context}, "context": claim.context})
         arguments = task.check_input(values, show=not secrets.told)
         if task.context_parameter:
             link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000), self.office, drafts)
@@ -143,7 +149,17 @@ class Executor:
         result = _await(task.fn(**arguments))
         if isinstance(result, Done):
             result = result.output
+        if isinstance(result, Handoff):
+            encode(result.context, max_bytes=self.settings.max_output_bytes, what="the context of the handoff")
+            self._next_hands(claim, result)  # a mistake in it is the handler's
+            return result
         return encode(task.check_output(result), max_bytes=self.settings.max_output_bytes, what="the output")
+
+    def _next_hands(self, claim: Claim, handoff: Handoff) -> PlanStep:
+        """The step on the agent that goes on with it. Raises UnknownAgent, UnknownTask."""
+        step: PlanStep = claim.step
+        agent, task = self.office.hands(handoff.to, handoff.task, step.task)
+        return replace(step, agent=agent, task=task)
 
     def _interrupted(self, claim: Claim, ran_s: float) -> Advance | None:
         limit_ms = claim.step.timeout_ms

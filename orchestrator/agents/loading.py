@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from orchestrator.agents.agent import Agent, AgentTask
+from orchestrator.agents.declared import load_declared
 from orchestrator.errors import AgentsNotLoadable, UnknownAgent, UnknownTask
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.nearby import did_you_mean, listed
@@ -53,17 +54,23 @@ def load_agents(sources: Sequence[str]) -> AgentRegistry:
     """Import every source and collect the agents it defines.
 
     Args:
-        sources: names of modules or packages, `.py` files, or folders of `.py` files.
+        sources: names of modules or packages, `.py` files, folders of `.py` files, or YAML files that declare agents.
     Raises:
         AgentsNotLoadable: which source, and why.
     """
     found: list[Agent] = []
     for source in sources:
-        agents = [agent for module in _modules(source) for agent in _agents_in(module)]
+        agents = _agents_of(source)
         if not agents:
             raise AgentsNotLoadable(f"{source}: defines no agent")
         found.extend(agents)
     return AgentRegistry(found)
+
+
+def _agents_of(source: str) -> list[Agent]:
+    if Path(source).suffix in (".yaml", ".yml"):
+        return load_declared(source)
+    return [agent for module in _modules(source) for agent in _agents_in(module)]
 
 
 def _near(name: str, known: Iterable[str]) -> str:

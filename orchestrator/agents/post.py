@@ -253,6 +253,14 @@ class PostOffice:
             self.settings, to=agent, sender=sender, task=named, values=values, context={**here(), **context}, **options
         )
 
+    def hands(self, to: str, task: str | None, same: str | None) -> tuple[str, str]:
+        """The agent and task that go on with a step. `same`: the task it had. Raises UnknownAgent, UnknownTask."""
+        agent = self._resolve(to) or to
+        info = self.directory.info(agent)
+        if task is None and info is not None and same is not None and info.task(same):
+            task = same
+        return agent, self._task_of(agent, task)
+
     def wait_for_task(self, task_id: str, timeout_s: float | None = None) -> MessageRecord:
         """Wait for the end of a handoff, whatever it is. Raises WaitTimeout."""
         for record in self.watch(task_id, timeout_s):

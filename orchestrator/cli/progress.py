@@ -22,6 +22,7 @@ STATES = {
     events.STEP_SKIPPED: StepState.SKIPPED,
     events.STEP_CANCELLED: StepState.CANCELLED,
     events.STEP_LOST: StepState.PENDING,
+    events.STEP_HANDED_OFF: StepState.PENDING,
 }
 QUIET = frozenset({events.RUN_CREATED, events.STEP_READY})
 
@@ -138,6 +139,8 @@ class Sentences:
             return f"succeeded in {duration(event.at - self._started.pop(event.step))}"
         if event.name == events.STEP_PROGRESS:
             return _progress(event)
+        if event.name == events.STEP_HANDED_OFF:
+            return f"handed from {event.data.get('from')} to {event.data.get('to')}"
         if event.name == events.STEP_LOST:
             return "lost its worker and starts again"
         if event.name == events.STEP_RETRYING:

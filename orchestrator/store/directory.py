@@ -122,9 +122,12 @@ class Directory:
         stored = self._client.hget(self._keys.agents, name)
         return AgentInfo.from_json(json.loads(stored)) if stored else None
 
-    def least_loaded(self, capability: str) -> str | None:
-        """The online agent with this capability that has least to do per worker, by name where equal."""
+    def least_loaded(self, capability: str, task: str | None = None) -> str | None:
+        """The online agent with this capability, and task, that has least to do per worker; by name where equal."""
         able = [agent for agent in self.overview(capability) if agent["presence"] == "online"]
+        if task is not None:
+            having = {info.name for info in self.registered() if info.task(task)}
+            able = [agent for agent in able if agent["name"] in having]
         if not able:
             return None
 

@@ -134,7 +134,7 @@ class RunReader:
                 continue
             record = known.get(step.id) or StepRecord(step.id, unreached)
             items = [known.get(f"{step.id}[{i}]") for i in range(record.items or 0)]
-            steps += [replace(found, agent=step.agent) for found in (record, *items) if found]
+            steps += [replace(found, agent=found.agent or step.agent) for found in (record, *items) if found]
         return steps
 
     def read_outputs(self, run_id: str) -> dict[str, Json]:
@@ -253,6 +253,8 @@ def _step_record(step_id: str, data: dict[str, Json]) -> StepRecord:
         note=data.get("note"),
         items=data.get("n"),
         items_done=data.get("done"),
+        agent=data.get("agent"),
+        hands=tuple(data.get("hands", ())),
     )
 
 

@@ -18,7 +18,7 @@ from orchestrator.errors import RunNotFound
 from orchestrator.records import Advance, Claim, Forward, Ready, Sending, StepError
 from orchestrator.states import RunState
 from orchestrator.store.keys import Keys
-from orchestrator.store.plans import plan_fields
+from orchestrator.store.plans import plan_fields, single
 from orchestrator.store.reader import RunReader, scope
 from orchestrator.store.scripts import FINISH_AND_SEND, Scripts
 from orchestrator.store.values import pack, unpack
@@ -103,13 +103,16 @@ class RunStore(RunReader):
         reply = self._call("claim_step", run_id, step_id, worker, lease_ms)
         if reply is None:
             return None
-        attempt, failures, body, item, inputs, steps, workflow = reply
+        attempt, failures, body, item, inputs, steps, workflow, agent, task, context = reply
         step = _parse_step(body)
+        if agent:
+            step = replace(step, agent=agent, task=task)
         index = _index(step_id)
         readable = scope(run_id, workflow, _pairs(inputs), _triples(steps))
         if index is not None:
             readable |= {"item": unpack(item), "index": index}
-        return Claim(run_id, step_id, attempt, failures, step, readable, index)
+        passed_on = json.loads(context) if context else None
+        return Claim(run_id, step_id, attempt, failures, step, readable, index, passed_on)
 
     def finish_step(
         self,
@@ -169,9 +172,30 @@ class RunStore(RunReader):
 
     # --- decisions -------------------------------------------------------------------------------------------
 
-    def admit_step(self, run_id: str, step_id: str) -> Advance | None:
-        """The step's `when` is true: it may go to its agent. Script: admit_step.lua, O(1)."""
-        return _advance(run_id, self._call("admit_step", run_id, step_id))
+    def admit_step(self, run_id: str, step_id: str, assigned: PlanStep | None = None) -> Advance | None:
+        """The step's `when` is true: it may go to its agent, or to the one that was chosen.
+
+        Script: admit_step.lua, O(1).
+
+        Args:
+            assigned: the step with the agent and task that were chosen for its capability.
+        """
+        chosen = ("", "", "") if assigned is None else (assigned.agent, assigned.task, json.dumps(single(assigned)))
+        return _advance(run_id, self._call("admit_step", run_id, step_id, *chosen, 0, ""))
+
+    def park_step(self, run_id: str, step_id: str, *, again_ms: int, reason: str) -> None:
+        """Nobody can take the step now; it is decided again after `again_ms`. Script: admit_step.lua, O(1)."""
+        self._call("admit_step", run_id, step_id, "", "", "", again_ms, reason)
+
+    def hand_step(self, claim: Claim, to: PlanStep, context: dict[str, Json]) -> Advance | None:
+        """Move a step that runs to another agent. Script: hand_step.lua, O(1).
+
+        Args:
+            to: the step with the agent and task that go on with it.
+        """
+        segment = json.dumps(single(replace(to, id=claim.step_id)))
+        args = [claim.attempt, claim.step.agent, to.agent, to.task, segment, json.dumps(context)]
+        return _advance(claim.run_id, self._call("hand_step", claim.run_id, claim.step_id, *args))
 
     def skip_step(self, run_id: str, step_id: str, reason: str) -> Advance | None:
         """The step's `when` is false. Script: skip_step.lua, O(successors)."""

@@ -135,6 +135,7 @@ def _plan_step(node: Node, graph: Graph, agents: Catalog | None) -> PlanStep:
         gate=node.gate,
         when=_as_expression(spec.when),
         agent=agent,
+        capability=spec.capability if node.kind == "task" else None,
         task=task,
         params=spec.with_ or {},
         values=spec.set,

@@ -46,6 +46,7 @@ class PlanStep:
 
     `task` runs on an agent; `set` is evaluated where the run advances; `foreach` runs its agent's task once per item;
     `gate` decides the `when` of a container; `join` is the end of a container and needs no work.
+    With a `capability`, `agent` is one that has it; which one runs the step is decided when the run reaches it.
     `gate` (the field) is the innermost gate around the step: when that gate is skipped, so is the step.
     `reads` are the steps whose record or output the step's expressions name; `reads_inputs` the inputs they name
     (`None` stands for all of them).
@@ -59,6 +60,7 @@ class PlanStep:
     gate: str | None = None
     when: str | None = None
     agent: str | None = None
+    capability: str | None = None
     task: str | None = None
     params: dict[str, Json] = field(default_factory=dict)
     values: dict[str, Json] | None = None
@@ -73,7 +75,7 @@ class PlanStep:
     @property
     def dispatched(self) -> bool:
         """Whether a message may go straight to the agent once the needs are done, with nothing to decide before."""
-        return self.kind == "task" and self.when is None
+        return self.kind == "task" and self.when is None and self.capability is None
 
     @property
     def internal(self) -> bool:

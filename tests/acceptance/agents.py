@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator import Agent, AgentMessage, Context, Done, Fatal, MessageType, RetryLater
+from orchestrator import Agent, AgentMessage, Context, Done, Fatal, Handoff, MessageType, RetryLater
 from tests.waiting import wait_until
 
 Json = Any
@@ -283,6 +283,27 @@ def tell(to: str, text: str, ctx: Context, fail: bool = False) -> str:
 def question(to: str, text: str, ctx: Context) -> Json:
     """Ask another agent from within a step."""
     return ctx.ask(to, text, timeout_s=10)
+
+
+@hand.task
+def pass_on(text: str, to: str, ctx: Context) -> dict[str, Json] | Handoff:
+    """Hand the step to another agent."""
+    with noted(ctx):
+        return Handoff(to=to, context={"note": "from hand"}, task="finish")
+
+
+@ear.task
+def finish(text: str, context: dict[str, Json], ctx: Context) -> dict[str, Json]:
+    """Go on with a step that was handed over."""
+    with noted(ctx):
+        return {"text": text, "context": context, "attempt": ctx.attempt}
+
+
+@echoer.task(name="share")
+@ear.task(name="share")
+def share(ctx: Context) -> int:
+    """A task that two agents with one capability have."""
+    return os.getpid()
 
 
 def _note_message(message: AgentMessage, ctx: Context) -> None:

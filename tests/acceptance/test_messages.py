@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from orchestrator import DeliveryOptions, HandoffState, MessageState, RunState, UnknownAgent, WaitTimeout
 from orchestrator.errors import HandoffFailed, UnknownTask
-from tests.acceptance.team import Team, output, team
+from orchestrator.testing import simulate
+from tests.acceptance.agents import ear, hand
+from tests.acceptance.team import Team, names, output, team
 from tests.waiting import wait_until
 
 QUICK = DeliveryOptions(max_retries=2, retry_delay_seconds=0.05)
@@ -145,3 +148,51 @@ def test_every_message_is_handled_although_workers_are_killed(crew: Team) -> Non
         crew.kill_worker(crew.start_worker("echoer"))
     for receipt in receipts:
         assert receipt.wait("acknowledged", 30)
+
+
+def test_a_step_moves_to_another_agent_and_the_run_shows_both(crew: Team) -> None:
+    run = crew.run(
+        """
+        steps:
+          - {id: a, agent: hand, task: pass_on, with: {text: tea, to: ear}}
+          - {id: b, agent: hand, task: echo, with: {value: "${{ steps.a.output.text }}"}}
+        """
+    )
+    assert run.status() is RunState.SUCCEEDED
+    assert output(run, "a") == {"text": "tea", "context": {"note": "from hand"}, "attempt": 2}
+    step = run.document()["steps"]["a"]
+    assert (step["agent"], step["hands"], step["attempts"]) == ("ear", ["hand", "ear"], 2)
+    assert names(run, "a") == ["step.started", "step.handed_off", "step.started", "step.succeeded"]
+    simulated = simulate(crew.write("steps: [{id: a, agent: hand, task: pass_on, with: {text: tea, to: ear}}]"),
+                         agents=[hand, ear])  # fmt: skip
+    assert simulated.steps["a"].output == output(run, "a")
+
+
+def test_a_step_handed_to_nobody_fails_with_near_names(crew: Team) -> None:
+    run = crew.run("steps: [{id: a, agent: hand, task: pass_on, with: {text: tea, to: eer}}]")
+    assert "did you mean ear" in run.record().error.message
+
+
+def test_a_step_goes_to_the_least_loaded_agent_with_its_capability(crew: Team) -> None:
+    door = crew.new_file()
+    holding = crew.client.send("ear", f"hold {door}")
+    holding.wait("delivered", 10)
+    waiting = [crew.client.send("ear", "silence") for _ in range(3)]
+    run = crew.run("steps: [{id: a, capability: hearing, task: share}]")
+    assert run.document()["steps"]["a"]["agent"] == "echoer"
+    door.touch()
+    for receipt in (holding, *waiting):
+        receipt.wait("acknowledged", 10)
+
+
+def test_a_step_waits_until_an_agent_with_its_capability_is_there(tmp_path: Path) -> None:
+    with team(tmp_path, lease_s=1.0) as alone:
+        alone.start_worker("hand")
+        run = alone.submit("steps: [{id: a, capability: hearing, task: share}]")
+        wait_until(
+            lambda: run.document()["steps"]["a"].get("reason") == "no agent with capability hearing is online",
+            what="the reason", timeout_s=10,
+        )  # fmt: skip
+        alone.start_worker("echoer")
+        assert run.wait(15).state is RunState.SUCCEEDED
+        assert run.document()["steps"]["a"]["agent"] == "echoer"

@@ -43,14 +43,19 @@ local function drop_timer(...) redis.call('ZREM', TIMERS, table.concat({...}, ' 
 -- A step may go to its agent now: note it for the keeper and for the caller.
 local function offer(id, rec, graph)
   if not rec.queue then
-    rec.queue = graph.agent .. ' ' .. (graph.priority or redis.call('HGET', RUN, 'priority'))
+    rec.queue = (rec.agent or graph.agent) .. ' ' .. (graph.priority or redis.call('HGET', RUN, 'priority'))
     redis.call('HSETNX', QUEUES, 'mark ' .. rec.queue, '0')
   end
   rec.state, rec.ready_at, rec.seq = 'pending', NOW, SEQ
   redis.call('ZADD', READY, 0, rec.queue .. ' ' .. SEQ .. ' ' .. RUN_ID .. ' ' .. id)
   ready[#ready + 1] = id
-  ready[#ready + 1] = redis.call('HGET', PLAN, 's:' .. (base_of(id) or id))
+  ready[#ready + 1] = rec.segment or redis.call('HGET', PLAN, 's:' .. (base_of(id) or id))
   save(id, rec)
+end
+
+-- Another agent than the plan's runs the step from now on. segment: the canvas (JSON) of the step on that agent.
+local function assign(rec, agent, task, segment)
+  rec.agent, rec.task, rec.segment, rec.queue = agent, task, segment, nil
 end
 
 -- Somebody must evaluate an expression before the run can go on here.

@@ -1,7 +1,7 @@
 -- Purpose: give a step to one worker under a lease. pending -> running
 -- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms.
 -- Returns: {attempt, failures, body, item, {input, value, ...}, {step, record, output, ...},
---          workflow}, or nil: not to be had
+--          workflow, agent, task, context}, or nil: not to be had
 --          (done, taken, not due, run over). A message that is late or doubled ends here.
 -- Cost: O(inputs and steps that the step's expressions name).
 local id, worker = ARGV[2], ARGV[3]
@@ -39,4 +39,5 @@ for _, other in ipairs(graph.reads) do
   steps[#steps + 1] = redis.call('HGET', OUTPUTS, other)
 end
 local item = base and redis.call('HGET', OUTPUTS, 'i:' .. id) or false
-return {rec.attempt, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. (base or id)), item, inputs, steps, run[3]}
+return {rec.attempt, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. (base or id)), item, inputs, steps, run[3],
+  rec.agent or '', rec.task or '', rec.context or ''}

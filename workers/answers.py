@@ -1,0 +1,37 @@
+"""JSON that came from outside: from a program or from a server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from orchestrator import Fatal
+
+Json = Any
+_SHOWN_CHARS = 80
+
+
+def encoded(values: dict[str, Json]) -> bytes:
+    """The values of a step as one line of JSON, in ASCII."""
+    return json.dumps(values, allow_nan=False).encode() + b"\n"
+
+
+def decoded(answer: bytes, who: str) -> Json:
+    """The one JSON value of an answer.
+
+    Args:
+        who: the beginning of the error's sentence.
+    Raises:
+        Fatal: it is no JSON; quotes its beginning.
+    """
+    if not answer.strip():
+        raise Fatal(f"{who} gave no JSON, but nothing")
+    try:
+        return json.loads(answer, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        text = answer[: 4 * _SHOWN_CHARS].decode("utf-8", "replace")[:_SHOWN_CHARS]
+        raise Fatal(f"{who} gave no JSON: {error}; it begins with {text!r}") from None
+
+
+def _no_number(word: str) -> Json:
+    raise ValueError(f"{word} is no JSON number")
