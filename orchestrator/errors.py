@@ -149,6 +149,10 @@ class HandoffRefused(OrchestratorError):
     """The handoff is not in a state that allows this."""
 
 
+class MigrationRefused(OrchestratorError):
+    """An agent cannot be moved over like this yet."""
+
+
 class HandoffFailed(OrchestratorError):
     """The handoff ended without a result; `status` says how."""
 

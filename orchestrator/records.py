@@ -146,7 +146,8 @@ class Draft:
     """A message that is checked and encoded, ready to be stored. Times are milliseconds.
 
     `box` is the inbox it goes to: the recipient's, or `RECIPIENT/tasks` for a handoff. `open` lets it go to a name that
-    nobody has registered. `awaited_ms`: the sender waits so long for a reply, which then does not go to its inbox.
+    nobody has registered; `routed` says that the agent's route was followed already. `awaited_ms`: the sender waits so
+    long for a reply, which then does not go to its inbox.
     """
 
     message: AgentMessage
@@ -158,6 +159,7 @@ class Draft:
     awaited_ms: int | None = None
     task: str | None = None
     open: bool = False
+    routed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,7 @@ class Sending:
 class Posted:
     """What became of a draft. `known`: its idempotency key was used before, and `message_id` is the message of then.
 
+    `route`: where the agent's messages go besides its inbox, while it is moved over from tmux (JSON).
     `ring_to_send`: whoever sent it must publish the ring, because the broker is another server.
     """
 
@@ -182,6 +185,7 @@ class Posted:
     known: bool
     box: str
     priority: str
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,11 @@
 
 One module per agent; `facts`, `git`, `tree`, `markdown` and `report` are what the agents share. Nothing here imports
 more of the project than the public names of `orchestrator`.
+
+`shell`, `http_agent` and `tmux` are kinds of agents, which a YAML file fills in. They share `programs` and `answers`,
+and also import what `orchestrator.agents.declared` gives to kinds.
 """
 
-from workers import folders, greeter, history, languages, repository, reviewer, todos, writer
+from workers import folders, greeter, history, languages, repository, reviewer, tmux, todos, writer
 
-__all__ = ["folders", "greeter", "history", "languages", "repository", "reviewer", "todos", "writer"]
+__all__ = ["folders", "greeter", "history", "languages", "repository", "reviewer", "tmux", "todos", "writer"]

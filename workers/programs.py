@@ -26,6 +26,10 @@ _TAIL_BYTES = 8_192  # kept of standard error
 _HOPELESS = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC)
 
 
+class ProgramStopped(Exception):
+    """The program was ended because its attempt does not count any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How long a program may run, in seconds, and how many bytes it may print."""
@@ -61,7 +65,7 @@ def run_program(
         env: the whole environment of the program, its PATH is where it is looked for.
         cancelled: asked every few seconds; once true, the program is ended.
     Raises:
-        Fatal: it cannot be started, or printed too much. TimeoutError: it took too long. InterruptedError: cancelled.
+        Fatal: it cannot be started, or printed too much. TimeoutError: it took too long. ProgramStopped: cancelled.
     """
     process = _start(argv, env, cwd)
     try:
@@ -166,7 +170,7 @@ class _Conversation:
             # A worker of threads cannot interrupt a handler, so that the handler has to ask.
             self._look_again = now + _LOOK_AGAIN_S
             if self._cancelled():
-                raise InterruptedError(f"{self._name} was ended: its attempt does not count any more")
+                raise ProgramStopped(f"{self._name} was ended: its attempt does not count any more")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

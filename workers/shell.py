@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from orchestrator import Agent, Context, StoreUnavailable
-from orchestrator.agents.declared import AgentDeclaration, Declaration, TaskName, Timeout
+from orchestrator.agents.declared import AgentDeclaration, Declaration, TaskName, Timeout, VariableName
 from workers.answers import decoded, encoded
 from workers.programs import Ended, Limits, run_program
 
@@ -47,7 +47,7 @@ class ShellTask(Declaration):
 class ShellAgent(AgentDeclaration):
     """`env` names the variables of the worker that its programs may see, besides PATH."""
 
-    env: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]] = []
+    env: list[VariableName] = Field(default_factory=list)
     tasks: dict[TaskName, ShellTask] = Field(min_length=1)
 
 

@@ -6,10 +6,10 @@ found by name, so nothing of the engine imports one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -22,12 +22,14 @@ from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.spec import Model, StepId, Timeout
 from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml
 
-__all__ = ["AgentDeclaration", "Declaration", "TaskName", "Timeout", "load_declared"]
+__all__ = ["AgentDeclaration", "Declaration", "TaskName", "Timeout", "VariableName", "load_declared", "mistaken"]
 
 Json = Any
 Kind = Callable[[str, Mapping[str, Json]], Agent]
 Mistake = tuple[Place, str]
 TaskName = StepId
+#: The name of a variable of the environment.
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 _GROUP = "orchestrator.agent_kinds"
 _TOLD = "told"  # the type of a mistake whose message is final
@@ -49,8 +51,13 @@ class Declaration(Model):
 class AgentDeclaration(Declaration):
     """What every kind accepts: `Agent` says what these mean."""
 
-    capabilities: list[str] = []
+    capabilities: list[str] = Field(default_factory=list)
     concurrency: int = Field(2, ge=1)
+
+
+def mistaken(title: str, mistakes: Iterable[Mistake]) -> ValidationError:
+    """What a validator of a kind raises for mistakes in several places: each is told at its own place."""
+    return ValidationError.from_exception_data(title, [_told(place, what) for place, what in mistakes])
 
 
 def load_declared(source: str) -> list[Agent]:
@@ -122,7 +129,11 @@ def _reworded(model: type[Declaration], found: Any) -> InitErrorDetails:
         what = _unknown_key(str(place[-1]), list(model.model_fields))
     else:
         what = in_words(found, place or (model.__name__,))
-    return InitErrorDetails(type=PydanticCustomError(_TOLD, "{what}", {"what": what}), loc=place, input=found["input"])
+    return _told(place, what)
+
+
+def _told(place: Place, what: str) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError(_TOLD, "{what}", {"what": what}), loc=place, input=None)
 
 
 def _unknown_key(key: str, known: list[str]) -> str:

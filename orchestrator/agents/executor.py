@@ -132,7 +132,7 @@ class Executor:
     def _publish(self, drafts: list[Draft], advance: Advance | None) -> None:
         """Send the rings of what the handler sent, where the script could not."""
         if drafts and advance is not None:
-            self.office.publish([one for one in self.office.inbox.posted(drafts, advance.posted) if one.ring_to_send])
+            self.office.carry(self.office.inbox.posted(drafts, advance.posted))
 
     def _call(self, claim: Claim, worker: str, secrets: Secrets, drafts: list[Draft]) -> str | Handoff:
         step = claim.step

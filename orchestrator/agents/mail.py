@@ -58,7 +58,7 @@ def wake_message(office: PostOffice, timer: Timer) -> None:
         timer.kind, timer.run_id, timer.step_id, timer.attempt, error=step_error(error, timer.run_id, timer.attempt)
     )
     if ring is not None:
-        office.publish([ring])
+        office.carry([ring])
 
 
 def _fail(inbox: Inbox, delivery: Delivery, error: BaseException) -> list[Posted]:

@@ -5,6 +5,7 @@ The commands, `Client`, the async bus, the services and a handler's context all 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -29,10 +30,12 @@ from orchestrator.records import Draft, MessageRecord, Posted, rfc3339
 from orchestrator.settings import Settings
 from orchestrator.states import HandoffState, MessageState
 from orchestrator.store.directory import Directory
-from orchestrator.store.inbox import CAPABILITY, Inbox
+from orchestrator.store.inbox import CAPABILITY, Inbox, Rerouted
 from orchestrator.workflow.nearby import did_you_mean, listed
 
 Json = Any
+SHADOW = "shadow:"  # what the thread of an agent's copies starts with
+TMUX = "tmux"  # the agent that pastes into windows
 _BLOCK_MS = 500
 
 
@@ -150,7 +153,9 @@ class PostOffice:
         Raises:
             MessageInvalid: names the field. UnknownAgent: with near names. AgentOffline. StoreUnavailable.
         """
-        draft = self.address(draft_message(self.settings, to=to, sender=sender, content=content, **options))
+        draft = draft_message(self.settings, to=to, sender=sender, content=content, **options)
+        if to.startswith(CAPABILITY):
+            draft = self.address(draft)
         self.check_presence(draft.message.to_agent, on_offline)
         return self.post([draft])[0]
 
@@ -315,7 +320,9 @@ class PostOffice:
             posted = self.inbox.send(drafts) if drafts else []
         except UnknownAgent as error:
             raise self.unknown(error.agent) from None
-        self.publish([one for one in posted if one.ring_to_send])
+        except Rerouted as error:
+            return self.post([self._into_window(d, error.route) if d.box == error.agent else d for d in drafts])
+        self.carry(posted)
         return [
             Receipt(
                 replace(draft.message, message_id=one.message_id), one.message_id,
@@ -324,10 +331,35 @@ class PostOffice:
             for draft, one in zip(drafts, posted, strict=True)
         ]  # fmt: skip
 
+    def carry(self, posted: Sequence[Posted]) -> None:
+        """Send the rings that the scripts could not send, and the copies of messages to agents that are moved over."""
+        self.publish([one for one in posted if one.ring_to_send])
+        for one in posted:
+            if one.route and json.loads(one.route)["mode"] == "shadow":
+                self._copy(self.inbox.read(one.message_id).message, one.route)
+
+    def _copy(self, message: AgentMessage, route: str) -> None:
+        metadata = {**message.metadata, "shadow_of": message.message_id}
+        thread = f"{SHADOW}{message.to_agent}"
+        copy = replace(message, message_id=new_id(), metadata=metadata, thread_id=thread, correlation_id=None)
+        key = f"{SHADOW}{message.message_id}"
+        draft = Draft(copy, encode_body(copy.body, self.settings), TMUX, idempotency_key=key)
+        self.post([self._into_window(draft, route)])
+
+    @staticmethod
+    def _into_window(draft: Draft, route: str) -> Draft:
+        """The draft as it goes to the agent that pastes it."""
+        where = {name: value for name, value in json.loads(route).items() if name != "mode" and value}
+        message = replace(draft.message, metadata={**draft.message.metadata, **where})
+        return replace(draft, message=message, box=TMUX, routed=True)
+
     def address(self, draft: Draft) -> Draft:
         """Fill in the agent of a message that goes to a capability; without one online it is parked."""
         to = draft.message.to_agent
         agent = self._resolve(to)
+        route = self.inbox.route(agent or to)
+        if route and json.loads(route)["mode"] == "tmux":
+            return self._into_window(draft, route)
         if agent is None:
             return replace(draft, open=True) if to.startswith(CAPABILITY) else draft
         return replace(draft, box=agent, message=replace(draft.message, to_agent=agent))

@@ -126,9 +126,7 @@ class Receiver:
         delivery = self.next(KNOCK_S)
         if delivery is None:
             return
-        self.office.publish([
-            one for one in handle(self.office.inbox, self.office.settings, delivery, handler) if one.ring_to_send
-        ])  # fmt: skip
+        self.office.carry(handle(self.office.inbox, self.office.settings, delivery, handler))
         with self._lock:
             self._held.discard(delivery.message.message_id)
 

@@ -72,6 +72,7 @@ COMMANDS = {
     "accept": ("handoffs", "Accept a handoff for the agent it is offered to; `complete` ends it."),
     "decline": ("handoffs", "Decline a handoff: it goes back to its sender."),
     "complete": ("handoffs", "End a handoff that was accepted at a terminal: with a result, or as failed."),
+    "migrate": ("migrate", "Move agents from tmux windows to inboxes: both ways at first, then cut over."),
     "agents": ("workers", "List the agents: what they can do, who is online, what waits for them."),
     "flower": ("flower", "Watch the workers in a browser, with Flower."),
     "doctor": ("doctor", "Check the installation, the server and the workers, and say what to do."),

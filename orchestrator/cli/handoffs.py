@@ -36,7 +36,7 @@ def handoff(
     task: Annotated[str | None, typer.Option(metavar="T", help="The agent's task; default: its only one.")] = None,
     values: Annotated[str, typer.Option("--with", metavar="JSON", help="The task's parameters, an object.")] = "{}",
     sender: Annotated[str, typer.Option("--from", metavar="A", help="Whose work it is now.")] = OPERATOR,
-    priority: Annotated[str, typer.Option(metavar="P")] = "medium",
+    priority: Annotated[str, typer.Option(metavar="P", help="low | medium | high | urgent | emergency")] = "medium",
     accept_within: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds until it goes back when nobody accepts.")
     ] = None,

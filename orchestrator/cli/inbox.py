@@ -51,7 +51,9 @@ def register(
 
 
 @commands.command()
-def unregister(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: options.AsJson = False) -> None:
+def unregister(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The agent.")], as_json: options.AsJson = False
+) -> None:
     """Forget an agent. What waits in its inbox stays."""
     with Client(options.load_settings()) as client, guard(client.url):
         known = client.office.directory.unregister(name)
@@ -164,7 +166,7 @@ def _close(client: Client, record: MessageRecord, outcome: str, **parts: object)
     posted = client.office.inbox.finish(
         message.message_id, outcome, receiver=TERMINAL, box=record.box, priority=message.priority, **parts  # type: ignore[arg-type]
     )
-    client.office.publish([one for one in posted if one.ring_to_send])
+    client.office.carry(posted)
 
 
 def _acknowledged_here(record: MessageRecord) -> bool:

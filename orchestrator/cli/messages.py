@@ -40,7 +40,7 @@ Examples:
 )
 def send(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Who gets it; or capability:NAME.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     sender: Annotated[str, typer.Argument(metavar="[FROM]", help="Who says it.")] = OPERATOR,
     type: Type = None,
     priority: Priority = "medium",
@@ -76,7 +76,7 @@ Example:
 )
 def ask(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Who is asked; or capability:NAME.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     timeout: Annotated[float, typer.Option(metavar="S", min=0.001, help="Seconds to wait for the answer.")] = 30.0,
     sender: From = OPERATOR,
     priority: Priority = "medium",
@@ -107,7 +107,7 @@ Example:
 )
 def reply(
     message_id: MessageId,
-    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     sender: Annotated[
         str | None, typer.Option("--from", metavar="AGENT", help="Who answers; default: who got the message.")
     ] = None,
@@ -128,7 +128,7 @@ Examples:
 """
 )
 def broadcast(
-    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     to: Annotated[str | None, typer.Option(metavar="A,B", help="These agents; default: all registered ones.")] = None,
     capability: Annotated[str | None, typer.Option(metavar="C", help="Only agents that can do this.")] = None,
     sender: From = OPERATOR,
@@ -196,8 +196,8 @@ Examples:
 """
 )
 def dead(
-    what: Annotated[str, typer.Argument(metavar="[list|show|replay|purge]")] = "list",
-    message_ids: Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...")] = None,
+    what: Annotated[str, typer.Argument(metavar="[list|show|replay|purge]", help="Default: list.")] = "list",
+    message_ids: Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Which ones.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Replay or purge all of them.")] = False,
     as_json: options.AsJson = False,
 ) -> None:

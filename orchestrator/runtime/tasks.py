@@ -46,4 +46,4 @@ def ring(self: Task, box: str, ring_id: str) -> None:
     """
     engine = self.app.engine
     posted = engine.executor.run_message(agent_of(box), box, worker=self.request.hostname, ring=ring_id)
-    engine.publish(posted)
+    engine.office.carry(posted)

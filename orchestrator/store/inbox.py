@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from orchestrator.errors import MessageNotFound, MessageNotHeld, UnknownAgent
+from orchestrator.errors import MessageNotFound, MessageNotHeld, OrchestratorError, UnknownAgent
 from orchestrator.messages import AgentMessage, MessagePriority
 from orchestrator.records import Delivery, Doorbell, Draft, Posted, Sending, StepError
 from orchestrator.settings import Settings
@@ -28,6 +28,10 @@ CAPABILITY = "capability:"  # what the name of a box starts with whose messages 
 PASSED_OVER = 20  # claims that may pass over less urgent messages before the oldest one goes first ...
 PASSED_OVER_MS = 5000  # ... and how long they must have done so: docs/messages.md, "order"
 _RANKS = {priority: rank for rank, priority in enumerate(reversed(MessagePriority))}
+
+
+class Rerouted(OrchestratorError):
+    """The messages of the agent go into its tmux window; `route` says which."""
 
 
 class Inbox(Letters):
@@ -71,8 +75,8 @@ class Inbox(Letters):
     def posted(drafts: Sequence[Draft], replies: Sequence[Any]) -> list[Posted]:
         """What a script answered about drafts."""
         return [
-            Posted(message_id, state, bool(online), bool(send), bool(known), draft.box, draft.message.priority)
-            for draft, (message_id, state, online, send, known) in zip(drafts, replies, strict=True)
+            Posted(message_id, state, bool(online), bool(send), bool(known), draft.box, draft.message.priority, route)
+            for draft, (message_id, state, online, send, known, route) in zip(drafts, replies, strict=True)
         ]
 
     def _note_parked(self, drafts: Sequence[Draft]) -> None:
@@ -245,7 +249,7 @@ class Inbox(Letters):
             "watched": "1" if draft.awaited_ms else None, "reply": message.correlation_id,
             "idem": self._settings.idempotency_ttl_s * 1000 if draft.idempotency_key else None,
             "thread": retain_ms if message.thread_id or draft.task else None, "task": draft.task,
-            "open": draft.open or None,
+            "open": draft.open or None, "routed": draft.routed or None,
             "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
         }  # fmt: skip
         return json.dumps({name: value for name, value in spec.items() if value is not None})
@@ -254,6 +258,8 @@ class Inbox(Letters):
 def _refuse(reply: Sequence[Any]) -> None:
     if reply[0] == -1:
         raise UnknownAgent(f"no agent {reply[1]!r}", agent=reply[1])
+    if reply[0] == -4:
+        raise Rerouted("The agent lives in a tmux window", agent=reply[1], route=reply[2])
     if reply[0] == -2:
         raise MessageNotFound(f"no message {reply[1]!r} to reply to", message_id=reply[1])
 

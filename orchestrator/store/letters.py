@@ -51,6 +51,10 @@ class Letters:
         """How many messages of a box may be claimed now."""
         return int(self.client.zcard(self.keys.inbox(box)))
 
+    def route(self, agent: str) -> str:
+        """Where the messages of an agent go that is moved over from tmux (JSON); nothing for any other."""
+        return str(self.client.hget(self.keys.doors, f"route {agent}") or "")
+
     def parked(self) -> list[str]:
         """The boxes of capabilities that no agent had when a message came."""
         return sorted(self.client.smembers(self.keys.parked))

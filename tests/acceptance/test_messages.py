@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from orchestrator import DeliveryOptions, HandoffState, MessageState, RunState, 
 from orchestrator.errors import HandoffFailed, UnknownTask
 from orchestrator.testing import simulate
 from tests.acceptance.agents import ear, hand
-from tests.acceptance.team import Team, names, output, team
+from tests.acceptance.team import ROOT, Team, names, output, team
 from tests.waiting import wait_until
 
 QUICK = DeliveryOptions(max_retries=2, retry_delay_seconds=0.05)
@@ -196,3 +200,44 @@ def test_a_step_waits_until_an_agent_with_its_capability_is_there(tmp_path: Path
         alone.start_worker("echoer")
         assert run.wait(15).state is RunState.SUCCEEDED
         assert run.document()["steps"]["a"]["agent"] == "echoer"
+
+
+def test_a_retry_does_not_hold_up_the_messages_behind_it(crew: Team) -> None:
+    failing = crew.client.send("ear", "fail slowly", options=DeliveryOptions(max_retries=1, retry_delay_seconds=30))
+    behind = crew.client.send("ear", "silence behind")
+    behind.wait("acknowledged", 10)
+    assert failing.status() is MessageState.PENDING
+
+
+def test_another_process_reads_the_same_state(crew: Team) -> None:
+    receipt = crew.client.send("ear", "silence")
+    receipt.wait("acknowledged", 10)
+    told = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "message", receipt.message_id, "--json"],
+        env={**os.environ, "ORCHESTRATOR_HOME": str(crew.home)}, cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(told.stdout)["status"] == "acknowledged"
+
+
+def test_neither_logs_nor_the_journal_show_what_was_said(crew: Team) -> None:
+    word = "canary-5f1d"
+    crew.client.ask("echoer", word, timeout_s=10)
+    receipt = crew.client.handoff("ear", "draft", {"topic": word}, context={"note": word})
+    crew.client.office.result_of_task(receipt.message_id, 10)
+    assert word not in crew.log
+    assert word not in json.dumps(crew.redis.xrange("o:journal"))
+
+
+def test_an_answer_that_does_not_come_leaves_nothing_behind(crew: Team) -> None:
+    before = len(crew.redis.client_list())
+    for _ in range(3):
+        with pytest.raises(WaitTimeout):
+            crew.client.ask("echoer", "silence", timeout_s=0.2)
+    assert len(crew.redis.client_list()) <= before + 1
+    assert all(crew.redis.ttl(key) > 0 for key in crew.redis.scan_iter("o:bell:*"))
+
+
+def test_a_storm_of_requests_gets_each_its_own_answer(crew: Team) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda n: crew.client.ask("echoer", f"n{n}", timeout_s=30), range(100)))
+    assert answers == [f"heard n{n}" for n in range(100)]

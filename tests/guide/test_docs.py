@@ -23,7 +23,7 @@ from orchestrator import Agent, Settings
 from orchestrator.agents.loading import load_agents
 from orchestrator.cli.app import COMMANDS
 from orchestrator.errors import ExpressionError
-from orchestrator.states import RUN_TRANSITIONS, TRANSITIONS, RunState
+from orchestrator.states import HANDOFF_TRANSITIONS, MESSAGE_TRANSITIONS, RUN_TRANSITIONS, TRANSITIONS, RunState
 from orchestrator.store.keys import Keys
 from orchestrator.testing import simulate
 from orchestrator.workflow.cel_source import MACROS
@@ -196,6 +196,15 @@ def test_the_state_tables_are_those_of_the_code() -> None:
 def moves(text: str) -> set[tuple[str, str]]:
     states = "pending|running|waiting|succeeded|failed|cancelled|skipped"
     return set(re.findall(rf"^\| ({states}) \| ({states}) \|", text, re.MULTILINE))
+
+
+def test_the_tables_of_messages_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/messages.md").read_text("utf-8")
+    titles = {("from", "to"), ("for", "use")}
+    rows = (re.findall(r"^\| ([a-z_]+) \| ([a-z_]+) \|", part, re.MULTILINE) for part in text.split("## Handoffs"))
+    delivery, handoffs = (set(found) - titles for found in rows)
+    assert delivery == {(old.value, new.value) for old, targets in MESSAGE_TRANSITIONS.items() for new in targets}
+    assert handoffs == {(old.value, new.value) for old, targets in HANDOFF_TRANSITIONS.items() for new in targets}
 
 
 def test_every_key_is_in_internals() -> None:

@@ -89,6 +89,8 @@ local function refused(n, key, arg)
   for i = 0, n - 1 do
     local spec = cjson.decode(ARGV[arg + 4 * i])
     if not spec.open and redis.call('HEXISTS', M.doors, spec.box) == 0 then return {-1, spec.to} end
+    local route = not spec.routed and redis.call('HGET', M.doors, 'route ' .. spec.box)
+    if route and cjson.decode(route).mode == 'tmux' then return {-4, spec.to, route} end
     if spec.reply and redis.call('EXISTS', KEYS[key + 9 * i + 7]) == 0 then return {-2, spec.reply} end
   end
 end
@@ -105,12 +107,12 @@ end
 
 -- - -> pending | expired. KEYS from key: message, inbox, knock, queue, wake, idempotency, thread, answered message,
 -- its bell. ARGV from arg: spec (JSON), envelope, body, ring.
--- Returns {id, state, recipient online, ring to send, known before}.
+-- Returns {id, state, recipient online, ring to send, known before, route or ''}.
 local function post(key, arg)
   local spec = cjson.decode(ARGV[arg])
   if spec.idem then
     local known = redis.call('GET', KEYS[key + 5])
-    if known then return {known, 'known', 0, 0, 1} end
+    if known then return {known, 'known', 0, 0, 1, ''} end
     redis.call('SET', KEYS[key + 5], spec.id, 'PX', spec.idem)
   end
   local online = M.now - tonumber(redis.call('HGET', M.seen, spec.to) or 0) < M.options.lease
@@ -143,7 +145,7 @@ local function post(key, arg)
     redis.call('HSET', KEYS[key], 'state', 'expired', 'finished_at', M.now, 'reason', 'the recipient is offline')
     redis.call('PEXPIRE', KEYS[key], M.options.retain)
     note('message.expired', 'm', spec.id, 'to', spec.to)
-    return {spec.id, 'expired', 0, 0, 0}
+    return {spec.id, 'expired', 0, 0, 0, ''}
   end
   if rec.expires_at then at(rec.expires_at, 'ttl', spec.id, spec.box, '0') end
   local send = 0
@@ -153,7 +155,8 @@ local function post(key, arg)
   else
     send = admit(rec, spec.id, {KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]}, ARGV[arg + 3])
   end
-  return {spec.id, 'pending', online and 1 or 0, send, 0}
+  local route = not spec.routed and redis.call('HGET', M.doors, 'route ' .. spec.box)
+  return {spec.id, 'pending', online and 1 or 0, send, 0, route or ''}
 end
 
 local function post_all(n, key, arg)
