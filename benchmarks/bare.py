@@ -4,6 +4,7 @@
 """
 
 import os
+import time
 
 import redis
 from celery import Celery, chain
@@ -25,6 +26,13 @@ def last(key: str) -> str:
     """The chain's last step tells whoever waits."""
     redis.Redis.from_url(os.environ["WATCH"]).lpush(key, "done")
     return "x" * 200
+
+
+@app.task
+def note(text: str) -> None:
+    """Note when the task started in the list that the text names."""
+    started_s = time.monotonic()
+    redis.Redis.from_url(os.environ["WATCH"]).rpush(text, started_s)
 
 
 def submit(length: int, key: str) -> None:

@@ -1,6 +1,11 @@
-"""The agent of the benchmarks: it does nothing and answers 200 bytes."""
+"""The agent of the benchmarks: it does nothing and answers 200 bytes; of a message it notes when its handler started."""
 
-from orchestrator import Agent
+import os
+import time
+
+import redis
+
+from orchestrator import Agent, AgentMessage
 
 noop = Agent("noop", concurrency=2)
 
@@ -8,3 +13,9 @@ noop = Agent("noop", concurrency=2)
 @noop.task
 def go() -> str:
     return "x" * 200
+
+
+@noop.on_message
+def note(message: AgentMessage) -> None:
+    started_s = time.monotonic()
+    redis.Redis.from_url(os.environ["WATCH"]).rpush(message.text or "", started_s)

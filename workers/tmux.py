@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -46,7 +46,7 @@ def _socket(text: str) -> str:
 
 
 class TmuxAgent(AgentDeclaration):
-    """`window` is SESSION:WINDOW; without it a message names its own, in `metadata`. `socket` is that of `tmux -L`."""
+    """`window` is SESSION:WINDOW, `socket` that of `tmux -L`; without them a message names its own, in `metadata`."""
 
     concurrency: int = Field(1, ge=1)
     window: Annotated[str, AfterValidator(_window)] | None = None
@@ -61,11 +61,14 @@ def tmux_agent(name: str, declaration: Mapping[str, Json]) -> Agent:
     """
     declared = TmuxAgent.model_validate(declaration)
     agent = Agent(name, capabilities=declared.capabilities, concurrency=declared.concurrency)
-    program = ["tmux", *(["-L", declared.socket] if declared.socket else [])]
 
     @agent.on_message
     def hear(message: AgentMessage) -> None:
-        _paste(program, declared.window or _named_window(message), shown(message))
+        socket = declared.socket or _named(message, "socket", _socket)
+        window = declared.window or _named(message, "window", _window)
+        if window is None:
+            raise Fatal(f"message {message.message_id} names no window: put `window: SESSION:WINDOW` into its metadata")
+        _paste(["tmux", *(["-L", socket] if socket else [])], window, shown(message))
 
     @agent.on_message(MessageType.HANDOFF)
     def refuse(message: AgentMessage) -> None:
@@ -81,18 +84,19 @@ def shown(message: AgentMessage) -> str:
     body = json.dumps(message.body, ensure_ascii=False, indent=2) if message.text is None else message.text
     lines = [f"[{' '.join(head.split())}]", body.replace("\r\n", "\n").replace("\r", "\n")]
     if message.message_type in _ANSWERED:
-        lines.append(f'To answer: orchestrator reply {message.message_id} "..."')
+        lines.append(f'reply with: orchestrator reply {message.message_id} "..."')
     return "\n".join(lines).translate(_CONTROLS)
 
 
-def _named_window(message: AgentMessage) -> str:
-    window = message.metadata.get("window")
-    if not isinstance(window, str):
-        raise Fatal(f"message {message.message_id} names no window: put SESSION:WINDOW into its metadata, as `window`")
+def _named(message: AgentMessage, name: str, check: Callable[[str], str]) -> str | None:
+    """What the metadata says. Raises Fatal if it cannot be meant."""
+    value = message.metadata.get(name)
+    if value is None:
+        return None
     try:
-        return _window(window)
+        return check(value if isinstance(value, str) else json.dumps(value))
     except ValueError as error:
-        raise Fatal(str(error)) from None
+        raise Fatal(f"metadata {name}: {error}") from None
 
 
 def _paste(program: list[str], window: str, text: str) -> None:

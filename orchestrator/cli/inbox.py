@@ -54,7 +54,10 @@ def register(
 def unregister(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The agent.")], as_json: options.AsJson = False
 ) -> None:
-    """Forget an agent. What waits in its inbox stays."""
+    """Forget an agent.
+
+    What waits in its inbox stays.
+    """
     with Client(options.load_settings()) as client, guard(client.url):
         known = client.office.directory.unregister(name)
         if not known:
@@ -131,7 +134,10 @@ def nack(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the attempt.")] = "given back",
     as_json: options.AsJson = False,
 ) -> None:
-    """Give back a message that `inbox` has printed. The attempt counts as failed; after the last one it is dead."""
+    """Give back a message that `inbox` has printed.
+
+    The attempt counts as failed; after the last one the message is dead.
+    """
     with Client(options.load_settings()) as client, guard(client.url):
         record = client.message(message_id)
         error = StepError("GivenBack", reason, message_id, len(record.attempts))

@@ -73,6 +73,7 @@ def blocks() -> Iterator[Block]:
 BLOCKS = tuple(blocks())
 WORKFLOWS = [block for block in BLOCKS if block.language == "yaml" and block.file]
 TESTS = [block for block in BLOCKS if block.tests]
+DECLARED = [block for block in BLOCKS if block.language == "yaml" and block.text.startswith("agents:")]
 
 
 @pytest.fixture
@@ -101,6 +102,12 @@ def test_a_workflow_of_the_docs_gives_what_they_say(block: Block, folder: Path) 
     run = simulate(block.file, agents=agents_of(folder))
     assert run.status == "succeeded", run.error
     assert run.outputs == block.expected
+
+
+@pytest.mark.parametrize("block", DECLARED, ids=str)
+def test_agents_declared_in_the_docs_can_be_loaded(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text(block.text, "utf-8")
+    assert load_agents([str(tmp_path / "team.yaml")]).names
 
 
 @pytest.mark.parametrize("block", TESTS, ids=str)

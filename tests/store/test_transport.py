@@ -188,7 +188,7 @@ def test_a_server_that_has_forgotten_the_scripts_is_told_again(lab: Lab, raw: re
         raw.script_flush()
         lab.messages[-1].ack()
     assert lab.got == ["a", "b"]
-    assert not raw.exists("unacked")
+    wait_until(lambda: not raw.exists("unacked"), what="the acknowledgement, which nobody waits for", timeout_s=5)
 
 
 JUNK = {

@@ -161,7 +161,8 @@ def test_a_busy_server_is_asked_again_when_it_says(server: Server, status: int) 
 
 
 @pytest.mark.parametrize(
-    ("status", "headers"), [(500, {}), (502, {"Retry-After": "7"}), (503, {}), (429, {}), (503, {"Retry-After": "soon"})]
+    ("status", "headers"),
+    [(500, {}), (502, {"Retry-After": "7"}), (503, {}), (429, {}), (503, {"Retry-After": "soon"})],
 )
 def test_other_failures_of_a_server_leave_it_to_the_retry_policy(
     server: Server, status: int, headers: dict[str, str]
@@ -190,7 +191,7 @@ def test_a_redirect_is_refused_and_named(server: Server, status: int) -> None:
 
 def test_a_host_that_is_not_listed_is_not_asked(server: Server) -> None:
     task = {"url": server.url + "/v1"}
-    with pytest.raises(ValueError, match="the host 127.0.0.1 is not among `hosts`"):
+    with pytest.raises(ValueError, match=r"the host 127\.0\.0\.1 is not among `hosts`"):
         http_agent("a", {"hosts": ["localhost"], "tasks": {"t": task}})
     assert server.asked == []
 

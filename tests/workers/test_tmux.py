@@ -22,8 +22,7 @@ LISTENER = """\
 import os, sys, tty
 tty.setraw(0)
 with open(sys.argv[1], "ab", buffering=0) as heard:
-    os.write(1, b"\\x1b[?2004h")
-    open(sys.argv[1] + ".ready", "w").close()
+    os.write(1, b"\\x1b[?2004hlistening")
     while data := os.read(0, 65536):
         heard.write(data)
 """
@@ -50,7 +49,11 @@ class Tmux:
         heard = self.folder / f"heard-{session}-{window}"
         program = [sys.executable, str(self.folder / "listener.py"), str(heard)]
         self("new-session", "-d", "-s", session, "-n", window, "-c", str(self.folder), "--", *program)
-        wait_until(Path(f"{heard}.ready").exists, what="the listener", timeout_s=10)
+        # On the screen, so that tmux has read the request for bracketed paste before it, too.
+        wait_until(
+            lambda: "listening" in self("capture-pane", "-p", "-t", f"{session}:{window}"),
+            what="the listener", timeout_s=10,
+        )  # fmt: skip
         return heard
 
     def paste(self, agent: Any, message: AgentMessage) -> None:
@@ -90,7 +93,7 @@ def test_a_message_is_pasted_as_one_piece_and_enter_is_pressed(server: Tmux) -> 
 
 @pytest.mark.parametrize("kind", [MessageType.QUESTION, MessageType.REQUEST])
 def test_a_question_says_how_to_reply(kind: MessageType) -> None:
-    assert shown(message("Which?", kind)).endswith('\nWhich?\nTo answer: orchestrator reply m1 "..."')
+    assert shown(message("Which?", kind)).endswith('\nWhich?\nreply with: orchestrator reply m1 "..."')
 
 
 def test_other_messages_ask_for_no_reply() -> None:
@@ -134,16 +137,16 @@ def test_a_shell_is_not_given_a_message_to_run(server: Tmux, tmp_path: Path) -> 
     assert not (tmp_path / "trap").exists()
 
 
-def test_the_message_may_name_the_window(server: Tmux) -> None:
+def test_the_message_may_name_the_window_and_the_socket(server: Tmux) -> None:
     heard = server.listen("hive", "pm 2")
-    server.paste(tmux_agent("a", {"socket": server.socket}), message("Hello", window="hive:pm 2"))
+    server.paste(tmux, message("Hello", window="hive:pm 2", socket=server.socket))
     assert b"Hello" in heard_in(heard)
 
 
 def test_what_is_declared_goes_before_what_a_message_says(server: Tmux) -> None:
     heard = server.listen("hive", "pm")
     agent = tmux_agent("pm-agent", {"window": "hive:pm", "socket": server.socket})
-    server.paste(agent, message("Hello", window="hive:other"))
+    server.paste(agent, message("Hello", window="hive:other", socket="other"))
     assert b"Hello" in heard_in(heard)
 
 
@@ -179,12 +182,20 @@ def test_a_machine_without_tmux_says_so(server: Tmux, monkeypatch: pytest.Monkey
         ({}, "names no window"),
         ({"window": "pm"}, "'pm' is no window: write SESSION:WINDOW"),
         ({"window": "hive:pm;"}, "is no window"),
-        ({"window": 3}, "names no window"),
+        ({"window": 3}, "metadata window: '3' is no window"),
+        ({"window": "hive:pm", "socket": "../other"}, "metadata socket: '../other' is no name of a socket"),
     ],
 )
 def test_a_message_that_cannot_be_meant_is_not_tried_again(server: Tmux, metadata: dict[str, Any], told: str) -> None:
     with pytest.raises(Fatal, match=told):
         server.paste(tmux, message("Hello", **metadata))
+
+
+def test_a_handoff_is_refused_because_to_paste_it_would_be_to_complete_it(server: Tmux) -> None:
+    heard = server.listen("hive", "pm")
+    with pytest.raises(Fatal, match="agent a lives in a terminal, which cannot finish a handoff"):
+        server.paste(tmux_agent("a", {"window": "hive:pm", "socket": server.socket}), message("x", MessageType.HANDOFF))
+    assert heard.read_bytes() == b""
 
 
 def test_a_message_is_answered_by_nobody(server: Tmux) -> None:

@@ -135,7 +135,7 @@ local function post(key, arg)
   end
   redis.call('HSET', KEYS[key], unpack(fields))
   if spec.thread then
-    redis.call('ZADD', KEYS[key + 6], M.now, spec.id)
+    redis.call('ZADD', KEYS[key + 6], string.format('%.3f', M.stamp[1] * 1000 + M.stamp[2] / 1000), spec.id)
     redis.call('ZREMRANGEBYSCORE', KEYS[key + 6], '-inf', whole(M.now - 7 * spec.thread))
     redis.call('PEXPIRE', KEYS[key + 6], spec.thread)
   end
