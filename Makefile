@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint bench kills clean
+.PHONY: demo test test-fast lint bench bench-messages kills storm clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -25,9 +25,17 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.chain
 
+# From sending a message until its handler starts, beside a bare Celery task; writes benchmarks/results/.
+bench-messages: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks.messages
+
 # kill -9 of workers under load, on Celery's own transport and on ours.
 kills: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.transport_kills
+
+# 20,000 messages while every second one worker dies; exits 1 if one is lost; writes benchmarks/results/.
+storm: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks.storm
 
 clean:
 	rm -rf $(VENV) .orchestrator build *.egg-info

@@ -1,4 +1,4 @@
-"""The agent of the benchmarks: it does nothing and answers 200 bytes; of a message it notes when its handler started."""
+"""The agent of the benchmarks: it does nothing and answers 200 bytes; of a message it notes when it came."""
 
 import os
 import time

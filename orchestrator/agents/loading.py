@@ -105,8 +105,9 @@ def _import_module(name: str) -> Iterator[ModuleType]:
         module = importlib.import_module(name)
     yield module
     prefix = f"{module.__name__}."
+    meant = getattr(module, "__all__", None)  # a module that somebody else imported is not one of the package's agents
     for _, child, _ in pkgutil.iter_modules(getattr(module, "__path__", ())):
-        if prefix + child in sys.modules:
+        if prefix + child in sys.modules and (meant is None or child in meant):
             yield sys.modules[prefix + child]
 
 

@@ -173,6 +173,8 @@ class PostOffice:
         with a capability; never the sender. Returns agent -> receipt."""
         if to is None:
             known = self.directory.registered()
+            # TMUX only pastes for others, and would not know where.
+            known = [info for info in known if info.name != TMUX]
             to = [info.name for info in known if capability is None or capability in info.capabilities]
         names = [name for name in dict.fromkeys(to) if name != sender]
         group = {"broadcast_id": new_id()}

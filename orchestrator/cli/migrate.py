@@ -22,7 +22,7 @@ commands = typer.Typer(rich_markup_mode=None)
     epilog="""\b
 Example, for an agent in the window agent-pm of the session hive:
   orchestrator migrate begin pm-agent --window hive:agent-pm
-  orchestrator worker tmux &
+  orchestrator worker tmux --agents workers.tmux &
   orchestrator migrate shadow pm-agent
   orchestrator migrate report
   orchestrator migrate cutover pm-agent

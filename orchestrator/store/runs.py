@@ -251,7 +251,8 @@ class RunStore(RunReader):
     def _keys(self, run_id: str) -> list[str]:
         keys = self.keys
         own = [keys.run(run_id), keys.steps(run_id), keys.outputs(run_id), keys.events(run_id)]
-        return [*own, keys.plan(self.plan_hash(run_id)), keys.timers, keys.ready, keys.queues, keys.wake, keys.ended]
+        shared = [keys.timers, keys.ready, keys.queues, keys.wake, keys.ended, keys.journal]
+        return [*own, keys.plan(self.plan_hash(run_id)), *shared]
 
 
 @lru_cache(maxsize=4096)

@@ -29,7 +29,7 @@ def source(name: str) -> str:
         return "local BASE, OPT = 0, 1\n" + _read("_message") + _read(name)
     if name == FINISH_AND_SEND:
         parts = _read("_message"), _read("_send_along"), _read("finish_step")
-        return _read("_lib") + "local BASE, OPT = 12, 8\n" + "".join(parts)
+        return _read("_lib") + "local BASE, OPT = 13, 8\n" + "".join(parts)
     return _read("_lib") + _read(name)
 
 

@@ -17,13 +17,9 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))
 
 
-#: The windows of a tmux session are on the host, out of a container's reach.
-NOT_IN_CONTAINERS = {"tmux"}
-
-
 def test_compose_has_one_service_for_each_agent() -> None:
     workers = {name for name, service in COMPOSE["services"].items() if service.get("command") == ["worker", name]}
-    assert workers == set(load_agents(["workers"]).names) - NOT_IN_CONTAINERS
+    assert workers == set(load_agents(["workers"]).names)
     for name in workers:
         service = COMPOSE["services"][name]
         assert service["restart"] == "unless-stopped"

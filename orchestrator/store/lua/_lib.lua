@@ -1,12 +1,15 @@
 -- Purpose: what the transitions of a run share. Put before each script that changes a run.
 -- KEYS: 1 run hash, 2 steps hash, 3 outputs hash, 4 events stream, 5 plan hash, 6 timers zset, 7 ready zset,
---       8 queues hash, 9 wake list, 10 ended stream. ARGV[1]: run id. Time is the server's.
+--       8 queues hash, 9 wake list, 10 ended stream, 11 journal stream. ARGV[1]: run id. Time is the server's.
 -- Cost: O(successors of what became terminal).
 local RUN, STEPS, OUTPUTS, EVENTS, PLAN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local TIMERS, READY, QUEUES, WAKE, ENDED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local RUN_ID = ARGV[1]
 local RESCUE_MS = 5000   -- a decision not taken by then is taken by the keeper
 local SOON_MS = 1000     -- the keeper looks at least this often by itself
+-- Entries the journal keeps, the default of the setting `journal_events`: no script of a run gets the settings.
+-- Where the setting is smaller, the next message trims to it.
+local JOURNAL_EVENTS = 100000
 
 local clock = redis.call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -26,8 +29,18 @@ local function save(id, rec) redis.call('HSET', STEPS, id, cjson.encode(rec)) en
 
 local function node(id) return cjson.decode(redis.call('HGET', PLAN, 'g:' .. (base_of(id) or id))) end
 
+-- The journal gets the name and the ids, no data. Not the progress: it would push everything else out.
+local function journal(name, step, attempt)
+  if name == 'step.progress' then return end
+  local ids = {'r', RUN_ID}
+  if step then ids[3], ids[4] = 's', step end
+  if step and attempt then ids[5], ids[6] = 'a', attempt end
+  redis.call('XADD', JOURNAL, 'MAXLEN', '~', JOURNAL_EVENTS, '*', 'e', name, unpack(ids))
+end
+
 local function emit(name, step, attempt, data)
   redis.call('XADD', EVENTS, '*', 'e', name, 's', step or '', 'a', attempt or '', 'd', data or '')
+  journal(name, step, attempt)
 end
 
 local function timer(due, ...)

@@ -1,5 +1,5 @@
 -- Purpose: record a step's output and find what it makes ready. running (or, decided, pending) -> succeeded
--- KEYS: as _lib, and where the next step's message goes along: 11 list: its queue, 12 list: the queue's wake-ups.
+-- KEYS: as _lib, and where the next step's message goes along: 12 list: its queue, 13 list: the queue's wake-ups.
 -- ARGV: 2 step id, 3 attempt (0: a decision), 4 output (JSON; '' for a gate), 5 next step id or '', 6 its message,
 --       7 lifetime of a wake-up in ms.
 -- Returns: {1, priority, ready, decide, 1 if the message was put on the queue, what was sent}; {0} the attempt does
@@ -25,10 +25,10 @@ local result = advance()
 result[5], result[6] = 0, send_along()
 if ARGV[5] ~= '' and ready[1] == ARGV[5] then
   -- Ready and on its queue in one step: no moment in between in which the message could be lost.
-  redis.call('LPUSH', KEYS[11], ARGV[6])
-  if redis.call('EXISTS', KEYS[12]) == 0 then
-    redis.call('LPUSH', KEYS[12], '1')
-    redis.call('PEXPIRE', KEYS[12], ARGV[7])
+  redis.call('LPUSH', KEYS[12], ARGV[6])
+  if redis.call('EXISTS', KEYS[13]) == 0 then
+    redis.call('LPUSH', KEYS[13], '1')
+    redis.call('PEXPIRE', KEYS[13], ARGV[7])
   end
   result[5] = 1
 end

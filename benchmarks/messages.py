@@ -1,0 +1,98 @@
+"""How long from sending a message until its handler starts, here and in bare Celery, at idle, on one server in turn.
+
+Run: python -m benchmarks.messages [--messages 500] [--rounds 5]. Prints p50 and p99 of both and writes
+benchmarks/results/messages.json. Each message is sent when the one before is done and a pause is over. The clock is
+`time.monotonic`, one for all processes of a machine: it is read before `client.send` or `delay`, and as the first thing
+in the handler, which then puts its reading into a list that the sender waits on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.chain import PACKAGES, ROOT, Bench
+from benchmarks.transport_kills import until
+
+SIZE_BYTES = 200
+PAUSE_S = (0.002, 0.012)  # uniform, so that no worker's own rhythm shows
+WARM_UP = 50
+Send = Callable[[str], object]
+
+
+def measure(bench: Bench, send: Send, chance: random.Random) -> float:
+    """Milliseconds from before the sending until the handler starts."""
+    text = uuid.uuid4().hex.ljust(SIZE_BYTES, "x")
+    sent_s = time.monotonic()
+    send(text)
+    noted = bench.watch.blpop([text], timeout=60)
+    if noted is None:
+        raise TimeoutError(f"no handler within 60 s: {send}")
+    time.sleep(chance.uniform(*PAUSE_S))
+    return (float(noted[1]) - sent_s) * 1e3
+
+
+def figures(times_ms: list[float]) -> dict[str, float]:
+    """p50 and p99 of one round."""
+    cuts = statistics.quantiles(times_ms, n=100, method="inclusive")
+    return {"p50_ms": cuts[49], "p99_ms": cuts[98]}
+
+
+def run(bench: Bench, messages: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Medians over the rounds; the sides take turns, and who begins changes."""
+    from benchmarks.bare import note  # reads the environment that the bench has set
+
+    until(lambda: any(agent["presence"] == "online" for agent in bench.client.agents()), "a worker of ours")
+    sides: dict[str, Send] = {"ours": lambda text: bench.client.send("noop", text), "bare": note.delay}
+    chance = random.Random(1)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    for send in sides.values():
+        for _ in range(WARM_UP):
+            measure(bench, send, chance)
+    for at in range(rounds):
+        for name in sorted(sides, reverse=bool(at % 2)):
+            found[name].append(figures([measure(bench, sides[name], chance) for _ in range(messages)]))
+        told = ", ".join(f"{name} {of[-1]['p50_ms']:.2f}/{of[-1]['p99_ms']:.2f} ms" for name, of in found.items())
+        print(f"round {at + 1}, p50/p99: {told}", flush=True)
+    return {
+        name: {what: round(statistics.median(one[what] for one in of), 3) for what in ("p50_ms", "p99_ms")}
+        for name, of in found.items()
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--messages", type=int, default=500, help="in a round, for each side")
+    arguments.add_argument("--rounds", type=int, default=5)
+    options = arguments.parse_args()
+    versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    print(f"{versions}, {os.cpu_count()} cores; prefork, 2 slots each; server: append-only file, everysec")
+    print(f"{options.rounds} rounds of {options.messages} messages of {SIZE_BYTES} bytes, one at a time", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        try:
+            sides = run(bench, options.messages, options.rounds)
+        finally:
+            bench.close()
+    ratio = round(sides["ours"]["p50_ms"] / sides["bare"]["p50_ms"], 3)
+    for name, of in sides.items():
+        print(f"{name}  p50 {of['p50_ms']:.2f} ms  p99 {of['p99_ms']:.2f} ms")
+    print(f"p50 ours to bare: {ratio:.2f}x")
+    results = ROOT / "benchmarks" / "results"
+    results.mkdir(exist_ok=True)
+    found = {"versions": versions, **vars(options), "size_bytes": SIZE_BYTES, **sides, "p50_ratio": ratio}
+    (results / "messages.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
