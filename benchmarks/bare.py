@@ -5,6 +5,7 @@
 
 import os
 import time
+from functools import cache
 
 import redis
 from celery import Celery, chain
@@ -28,11 +29,17 @@ def last(key: str) -> str:
     return "x" * 200
 
 
+@cache
+def watch() -> redis.Redis:
+    """One connection for a worker's process."""
+    return redis.Redis.from_url(os.environ["WATCH"])
+
+
 @app.task(ignore_result=True)  # a message has no result either
 def note(text: str) -> None:
     """Note when the task started in the list that the text names."""
     started_s = time.monotonic()
-    redis.Redis.from_url(os.environ["WATCH"]).rpush(text, started_s)
+    watch().rpush(text, started_s)
 
 
 def submit(length: int, key: str) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import redis
 
+from benchmarks.transport_kills import until
 from orchestrator import Client, Settings
 from orchestrator.store import embedded
 from orchestrator.workflow.plan import Plan, PlanStep
@@ -72,6 +73,8 @@ class Bench:
             worker.wait(30)
         self.client.close()
         self.server.release()
+        # Its guard tidies the folder, which nobody may remove meanwhile.
+        until(lambda: embedded.status(self.server.home).guard_pid is None, "the end of the server")
 
     def ours(self, length: int) -> None:
         self.client.submit(plan(length)).wait(600)

@@ -1,9 +1,9 @@
 """How long from sending a message until its handler starts, here and in bare Celery, at idle, on one server in turn.
 
 Run: python -m benchmarks.messages [--messages 500] [--rounds 5]. Prints p50 and p99 of both and writes
-benchmarks/results/messages.json. Each message is sent when the one before is done and a pause is over. The clock is
-`time.monotonic`, one for all processes of a machine: it is read before `client.send` or `delay`, and as the first thing
-in the handler, which then puts its reading into a list that the sender waits on.
+benchmarks/results/messages.json. Each message is sent when the one before is done and a pause is over, by turns to ours
+and to bare Celery. The clock is `time.monotonic`, one for all processes of a machine: it is read before `client.send`
+or `delay`, and as the first thing in the handler, which then puts its reading into a list that the sender waits on.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def figures(times_ms: list[float]) -> dict[str, float]:
     return {"p50_ms": cuts[49], "p99_ms": cuts[98]}
 
 
-def run(bench: Bench, messages: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Medians over the rounds; the sides take turns, and who begins changes."""
+def run(bench: Bench, messages: int, rounds: int) -> tuple[dict[str, dict[str, float]], float]:
+    """p50 and p99 of each side, and the ratio of the p50: medians over the rounds."""
     from benchmarks.bare import note  # reads the environment that the bench has set
 
     until(lambda: any(agent["presence"] == "online" for agent in bench.client.agents()), "a worker of ours")
@@ -59,20 +59,27 @@ def run(bench: Bench, messages: int, rounds: int) -> dict[str, dict[str, float]]
     for send in sides.values():
         for _ in range(WARM_UP):
             measure(bench, send, chance)
+    ratios = []
     for at in range(rounds):
-        for name in sorted(sides, reverse=bool(at % 2)):
-            found[name].append(figures([measure(bench, sides[name], chance) for _ in range(messages)]))
+        times_ms: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(messages):  # message by message, so that what else the machine does hits both sides
+            for name in times_ms:
+                times_ms[name].append(measure(bench, sides[name], chance))
+        for name in found:
+            found[name].append(figures(times_ms[name]))
+        ratios.append(found["ours"][-1]["p50_ms"] / found["bare"][-1]["p50_ms"])
         told = ", ".join(f"{name} {of[-1]['p50_ms']:.2f}/{of[-1]['p99_ms']:.2f} ms" for name, of in found.items())
-        print(f"round {at + 1}, p50/p99: {told}", flush=True)
-    return {
+        print(f"round {at + 1}, p50/p99: {told}, p50 {ratios[-1]:.2f}x", flush=True)
+    medians = {
         name: {what: round(statistics.median(one[what] for one in of), 3) for what in ("p50_ms", "p99_ms")}
         for name, of in found.items()
     }
+    return medians, round(statistics.median(ratios), 3)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--messages", type=int, default=500, help="in a round, for each side")
+    arguments.add_argument("--messages", type=int, default=500, help="in a round, to each side")
     arguments.add_argument("--rounds", type=int, default=5)
     options = arguments.parse_args()
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
@@ -81,10 +88,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         try:
-            sides = run(bench, options.messages, options.rounds)
+            sides, ratio = run(bench, options.messages, options.rounds)
         finally:
             bench.close()
-    ratio = round(sides["ours"]["p50_ms"] / sides["bare"]["p50_ms"], 3)
     for name, of in sides.items():
         print(f"{name}  p50 {of['p50_ms']:.2f} ms  p99 {of['p99_ms']:.2f} ms")
     print(f"p50 ours to bare: {ratio:.2f}x")

@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import cache
 
 import redis
 
@@ -15,7 +16,13 @@ def go() -> str:
     return "x" * 200
 
 
+@cache
+def watch() -> redis.Redis:
+    """One connection for a worker's process."""
+    return redis.Redis.from_url(os.environ["WATCH"])
+
+
 @noop.on_message
 def note(message: AgentMessage) -> None:
     started_s = time.monotonic()
-    redis.Redis.from_url(os.environ["WATCH"]).rpush(message.text or "", started_s)
+    watch().rpush(message.text or "", started_s)

@@ -13,8 +13,6 @@ import json
 import os
 import platform
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,14 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chain import PACKAGES, ROOT
-from benchmarks.storm_agents import AGENTS, NOTES, text_of
+from benchmarks.storm_agents import NOTES, text_of
+from benchmarks.storm_workers import FILE, NAMES, WORKERS_EACH, Workers
 from benchmarks.transport_kills import until
 from orchestrator import Client, DeliveryOptions, MessagePriority, Settings
 from orchestrator.store import embedded
 
-FILE = str(ROOT / "benchmarks" / "storm_agents.py")
-NAMES = tuple(agent.name for agent in AGENTS)
-WORKERS_EACH = 2
 SENDERS = 4  # threads
 LEASE_S = 2.0
 MAX_LOSSES = 1000  # no message may die of the kills
@@ -71,58 +67,14 @@ def letters(count: int, chance: random.Random) -> Iterable[Letter]:
         yield Letter(chance.choice(NAMES), text, chance.choice(list(MessagePriority)), marked, ttl_s)
 
 
-class Workers:
-    """The worker processes, and a thread that kills one of them again and again and starts it anew.
-
-    Args:
-        folder: where what they print goes.
-    """
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._environment = environment
-        self._log = (folder / "workers.log").open("ab")
-        self._running = [(name, self._start(name)) for name in NAMES for _ in range(WORKERS_EACH)]
-        self._over = threading.Event()
-        self.kills = 0
-
-    def _start(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "orchestrator", "worker", name, "-c", "1", "--agents", FILE]
-        return subprocess.Popen(
-            [*command, "--log-level", "warning"], cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL,
-            stdout=self._log, stderr=self._log, start_new_session=True,
-        )  # fmt: skip
-
-    def kill_for_ever(self, every_s: float, chance: random.Random) -> None:
-        """Until `close`."""
-        while not self._over.wait(every_s):
-            at = chance.randrange(len(self._running))
-            name, worker = self._running[at]
-            _kill_group(worker)
-            self._running[at] = (name, self._start(name))
-            self.kills += 1
-
-    def stop_killing(self) -> None:
-        self._over.set()
-
-    def close(self) -> None:
-        for _, worker in self._running:
-            _kill_group(worker)
-        self._log.close()
-
-
-def _kill_group(worker: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to a worker and its children; it leads a group of its own, and is not reaped before this."""
-    os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait(30)
-
-
 class Storm:
     """One server, its workers, and the messages sent."""
 
     def __init__(self, folder: Path) -> None:
         self.notes = folder / "notes"
         self.notes.mkdir()
-        self.server = embedded.acquire(folder / "state")
+        self.home = folder / "state"
+        self.server = embedded.acquire(self.home)
         options = {"lease_s": LEASE_S, "max_losses": MAX_LOSSES, "deadline_s": 30.0}
         self.client = Client(Settings(url=self.server.url, agents=(FILE,), **options))
         environment = {**os.environ, "ORCHESTRATOR_URL": self.server.url, NOTES: str(self.notes)}
@@ -134,6 +86,8 @@ class Storm:
         self.workers.close()
         self.client.close()
         self.server.release()
+        # Its guard tidies the folder, which nobody may remove meanwhile.
+        until(lambda: embedded.status(self.home).guard_pid is None, "the end of the server")
 
     def wait_for_workers(self) -> None:
         def all_there() -> bool:
@@ -143,8 +97,9 @@ class Storm:
 
     def send(self, letter: Letter) -> None:
         options = DeliveryOptions(ttl_seconds=letter.ttl_s, **RETRIES)  # type: ignore[arg-type]
-        office = self.client.office
-        receipt = office.send(letter.to, letter.text, sender="storm", priority=letter.priority, options=options)
+        receipt = self.client.office.send(
+            letter.to, letter.text, sender="storm", priority=letter.priority, delivery_options=options
+        )
         self.sent[receipt.message_id] = letter
 
     def states(self, message_ids: Sequence[str]) -> dict[str, str | None]:

@@ -180,7 +180,7 @@ class Client:
 
         Args:
             content: a text, which becomes the body `{"content": text}`, or any JSON value.
-            options: `message_type`, `priority`, `options` (DeliveryOptions), `thread_id`, `metadata`, `delay_s`,
+            options: `message_type`, `priority`, `delivery_options`, `thread_id`, `metadata`, `delay_s`,
                 `at_ms`, `idempotency_key`, `on_offline` (wait or fail).
         Raises:
             MessageInvalid: names the field. UnknownAgent: with near names. AgentOffline. StoreUnavailable.

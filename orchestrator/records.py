@@ -263,6 +263,24 @@ class Event:
     data: dict[str, Json] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One entry of the journal: what happened to a message, a handoff, an agent, a run or a step.
+
+    `id` is its place in the stream; `at` milliseconds. `data` holds ids and words as text: message, handoff, run, step,
+    attempt, from, to, type, priority, agent, task, reply, reason, each where it is known.
+    """
+
+    id: str
+    at: int
+    name: str
+    data: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """`{id, at, name}` and the data beside them; `at` as RFC 3339."""
+        return {"id": self.id, "at": rfc3339(self.at), "name": self.name, **self.data}
+
+
 def rfc3339(at_ms: int | None) -> str | None:
     """`2026-05-01T12:00:00.123Z`."""
     if at_ms is None:

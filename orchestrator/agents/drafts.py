@@ -36,7 +36,7 @@ def draft_message(
     content: Json,
     message_type: MessageType | str = MessageType.INFORMATION_SHARE,
     priority: MessagePriority | str | int = MessagePriority.MEDIUM,
-    options: DeliveryOptions | None = None,
+    delivery_options: DeliveryOptions | None = None,
     thread_id: str | None = None,
     reply_to: str | None = None,
     metadata: Mapping[str, Json] | None = None,
@@ -66,7 +66,7 @@ def draft_message(
         priority=read_priority(priority),
         reply_to=reply_to,
         thread_id=thread_id,
-        delivery_options=options or DeliveryOptions(),
+        delivery_options=delivery_options or DeliveryOptions(),
         metadata=dict(metadata or {}),
     )
     return Draft(
@@ -123,7 +123,7 @@ def draft_handoff(
         content={"task": task, "with": dict(values), "context": dict(context)},
         message_type=MessageType.HANDOFF,
         priority=priority,
-        options=DeliveryOptions(max_retries=0, ttl_seconds=settings.offer_s if offer_s is None else offer_s),
+        delivery_options=DeliveryOptions(max_retries=0, ttl_seconds=settings.offer_s if offer_s is None else offer_s),
         idempotency_key=idempotency_key,
     )
     return replace(draft, box=tasks_box(to), task=task)

@@ -63,7 +63,7 @@ def send(
         receipt = client.send(
             agent, _body(text) if json_body else text, sender=sender, priority=priority, thread_id=thread,
             message_type=type or MessageType.INFORMATION_SHARE, idempotency_key=idempotency_key, delay_s=delay,
-            at_ms=_at_ms(at), options=DeliveryOptions(max_retries=max_retries, ttl_seconds=ttl),
+            at_ms=_at_ms(at), delivery_options=DeliveryOptions(max_retries=max_retries, ttl_seconds=ttl),
         )  # fmt: skip
         _print_receipt(client, receipt, as_json)
 
@@ -146,7 +146,7 @@ def broadcast(
     with Client(options.load_settings()) as client:
         receipts = client.broadcast(
             text, sender=sender, to=names, capability=capability, message_type=type or MessageType.BROADCAST,
-            priority=priority, options=DeliveryOptions(ttl_seconds=ttl),
+            priority=priority, delivery_options=DeliveryOptions(ttl_seconds=ttl),
         )  # fmt: skip
         late = None
         if wait_acks is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -15,11 +16,14 @@ from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visi
 from orchestrator.client import Client, RunHandle
 from orchestrator.documents import error_document, run_summary
 from orchestrator.errors import RunNotFound
-from orchestrator.records import Event, RunRecord, StepRecord, rfc3339
+from orchestrator.records import Event, JournalEntry, RunRecord, StepRecord, rfc3339
 from orchestrator.states import RunState, StepState
 from orchestrator.store.connection import guard
+from orchestrator.store.journal import BEGINNING, Journal
 
 SHORTEST_PREFIX = 4  # characters of an id that may stand for the whole; ids begin with the time
+JOURNAL_LIMIT = 100  # entries shown where nothing is said
+_BLOCK_MS = 500  # how long one read waits on the server; Ctrl-C waits as long
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -86,18 +90,34 @@ def show(run_id: options.RunId, as_json: options.AsJson = False) -> None:
 Examples:
   orchestrator events 06bz3k
   orchestrator events 06bz3k --follow --json
+  orchestrator events --follow
+  orchestrator events --limit 1000 --json | jq -r .name | sort | uniq -c
 """
 )
 def events(
-    run_id: options.RunId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The run's id, or enough of its beginning; default: the journal."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends; the journal: until Ctrl-C.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help=f"So many of the journal, the newest; {JOURNAL_LIMIT}.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print what happened in a run, in order.
+    """Print what happened in a run, in order; without a run, the journal of everything.
 
-    With --json, one object a line: id, at, name, step, attempt, data.
+    With --json, one object a line: id, at, name, step, attempt, data; of the journal: id, at, name, and the ids.
     """
+    if run_id is not None and limit is not None:
+        raise typer.BadParameter("only without RUN", param_hint="--limit")
     with Client(options.load_settings()) as client:
+        if run_id is None:
+            with guard(client.url):
+                _print_journal(client, limit or JOURNAL_LIMIT, follow, as_json)
+            return
         handle = find_run(client, run_id)
         with guard(client.url):
             sentences = Sentences(client.store.read_plan(handle.id))
@@ -147,6 +167,24 @@ def find_run(client: Client, text: str) -> RunHandle:
             return client.run(found[0])
         why = f": {' and '.join(found)} both begin so" if found else "; `orchestrator runs` lists them"
         raise RunNotFound(f"no run {text!r}{why}", run_id=text) from None
+
+
+def _print_journal(client: Client, limit: int, follow: bool, as_json: bool) -> None:
+    journal = Journal(client.store.client, client.store.keys)
+    newest = journal.tail(limit)
+    _print_entries(newest, as_json)
+    if follow:
+        after = newest[-1].id if newest else BEGINNING
+        _print_entries((e for e in journal.follow(client.blocking, after, _BLOCK_MS) if e is not None), as_json)
+
+
+def _print_entries(entries: Iterable[JournalEntry], as_json: bool) -> None:
+    for entry in entries:
+        if as_json:
+            print_json_line(entry.to_json())
+        else:
+            words = " ".join(f"{name}={one_line(text)}" for name, text in entry.data.items())
+            print(f"{day_and_clock(entry.at)} {entry.name:<20} {words}".rstrip(), flush=True)
 
 
 def _print_header(record: RunRecord) -> None:

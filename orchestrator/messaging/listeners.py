@@ -13,6 +13,8 @@ from typing import Any
 
 from orchestrator.agents.post import PostOffice
 from orchestrator.messages import AgentMessage, MessageType
+from orchestrator.records import JournalEntry
+from orchestrator.store.journal import Journal
 
 Json = Any
 Listener = Callable[[AgentMessage], object]
@@ -27,6 +29,8 @@ ANNOUNCED = {
     "handoff.started": ("task_started", MessageType.TASK_UPDATE),
     "handoff.completed": ("task_completed", MessageType.TASK_COMPLETION),
     "handoff.failed": ("task_failed", MessageType.TASK_UPDATE),
+    "handoff.declined": ("task_declined", MessageType.TASK_UPDATE),
+    "handoff.expired": ("task_expired", MessageType.TASK_UPDATE),
 }
 
 
@@ -35,6 +39,7 @@ class Listeners:
 
     def __init__(self, office: PostOffice) -> None:
         self._office = office
+        self._journal = Journal(office.inbox.client, office.inbox.keys)
         self._by_word: dict[str, list[Listener]] = defaultdict(list)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -43,7 +48,7 @@ class Listeners:
         """Call a function with every message or announcement of this type from now on; `*` for all."""
         self._by_word[str(word).lower()].append(listener)
         if self._thread is None:
-            newest = self._office.inbox.newest_in_journal()
+            newest = self._journal.newest()
             self._thread = threading.Thread(target=self._follow, args=(newest,), name="listeners", daemon=True)
             self._thread.start()
 
@@ -70,19 +75,19 @@ class Listeners:
     def _follow(self, after: str) -> None:
         while not self._ended.is_set():
             try:
-                for entry_id, fields in self._office.inbox.read_journal(self._office.blocking(), after, _BLOCK_MS):
-                    after = entry_id
-                    self._announce(entry_id, fields)
+                for entry in self._journal.wait(self._office.blocking(), after, _BLOCK_MS):
+                    after = entry.id
+                    self._announce(entry)
             except Exception as error:
                 log.warning("listeners: %s", error)
                 self._ended.wait(1)
 
-    def _announce(self, entry_id: str, fields: dict[str, str]) -> None:
-        if fields.get("e") not in ANNOUNCED:
+    def _announce(self, entry: JournalEntry) -> None:
+        if entry.name not in ANNOUNCED:
             return
-        word, kind = ANNOUNCED[fields["e"]]
-        names = {"h": "task_id", "agent": "agent", "from": "from_agent", "to": "to_agent", "task": "task"}
-        body = {"type": word} | {long: fields[short] for short, long in names.items() if short in fields}
-        agent = fields.get("agent", "")
-        message = AgentMessage(entry_id, agent, EVERYTHING, kind, body, created_at=int(entry_id.partition("-")[0]))
+        word, kind = ANNOUNCED[entry.name]
+        names = {"handoff": "task_id", "agent": "agent", "from": "from_agent", "to": "to_agent", "task": "task"}
+        body = {"type": word} | {ours: entry.data[name] for name, ours in names.items() if name in entry.data}
+        agent = entry.data.get("agent", "")
+        message = AgentMessage(entry.id, agent, EVERYTHING, kind, body, created_at=entry.at)
         self.tell(message, word, str(kind))

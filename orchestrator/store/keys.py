@@ -155,8 +155,13 @@ class Keys:
 
     @property
     def journal(self) -> str:
-        """stream, the newest `journal_events` or so: what happened to messages, handoffs, agents."""
+        """stream, the newest `journal_events` or so: what happened to messages, handoffs, agents, runs and steps."""
         return f"{self.prefix}journal"
+
+    @property
+    def sinks(self) -> str:
+        """hash: sink -> id of the journal's entry up to which it has everything."""
+        return f"{self.prefix}sinks"
 
     # --- short-lived ------------------------------------------------------------------------------------------
 
@@ -176,5 +181,6 @@ class Keys:
             {
                 self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence,
                 self.message_timers, self.rings, self.doors, self.seen, self.held, self.dead, self.journal, self.parked,
+                self.sinks,
             }
         )

@@ -93,17 +93,6 @@ class Letters:
                 entries = dict(reply)[key] if isinstance(reply, list) else reply[key][0]
                 after = entries[-1][0]
 
-    def newest_in_journal(self) -> str:
-        """The id of the journal's newest entry; `0` if there is none."""
-        newest = self.client.xrevrange(self.keys.journal, count=1)
-        return str(newest[0][0]) if newest else "0"
-
-    def read_journal(self, blocking: Any, after: str, block_ms: int) -> list[tuple[str, dict[str, str]]]:
-        """What the journal has after an id; waits for it at most `block_ms`."""
-        key = self.keys.journal
-        reply = blocking.xread({key: after}, block=block_ms, count=1000)
-        return list(dict(reply)[key] if isinstance(reply, list) else reply[key][0]) if reply else []
-
     def wait_for_knock(self, blocking: Any, boxes: Sequence[str], timeout_s: float) -> bool:
         """Sleep until a message comes to one of these boxes, at most `timeout_s`. Whether somebody knocked."""
         return blocking.blpop([self.keys.knock(box) for box in boxes], timeout=timeout_s) is not None

@@ -41,7 +41,7 @@ def test_a_handler_that_returns_nothing_sends_no_reply(crew: Team) -> None:
 
 
 def test_a_failing_handler_is_tried_again_and_then_dead_with_its_history(crew: Team) -> None:
-    receipt = crew.client.send("ear", "fail always", options=QUICK)
+    receipt = crew.client.send("ear", "fail always", delivery_options=QUICK)
     with pytest.raises(WaitTimeout, match="is dead"):
         receipt.wait("acknowledged", 10)
     record = receipt.record()
@@ -50,12 +50,12 @@ def test_a_failing_handler_is_tried_again_and_then_dead_with_its_history(crew: T
 
 
 def test_a_handler_that_recovers_is_acknowledged(crew: Team) -> None:
-    record = crew.client.send("ear", "recover", options=QUICK).wait("acknowledged", 10)
+    record = crew.client.send("ear", "recover", delivery_options=QUICK).wait("acknowledged", 10)
     assert [attempt.error is None for attempt in record.attempts] == [False, True]
 
 
 def test_fatal_ends_a_message_at_once(crew: Team) -> None:
-    receipt = crew.client.send("ear", "fatal no", options=QUICK)
+    receipt = crew.client.send("ear", "fatal no", delivery_options=QUICK)
     wait_until(lambda: receipt.status() is MessageState.FAILED, what="the end", timeout_s=10)
     assert len(receipt.record().attempts) == 1
 
@@ -203,7 +203,8 @@ def test_a_step_waits_until_an_agent_with_its_capability_is_there(tmp_path: Path
 
 
 def test_a_retry_does_not_hold_up_the_messages_behind_it(crew: Team) -> None:
-    failing = crew.client.send("ear", "fail slowly", options=DeliveryOptions(max_retries=1, retry_delay_seconds=30))
+    slow = DeliveryOptions(max_retries=1, retry_delay_seconds=30)
+    failing = crew.client.send("ear", "fail slowly", delivery_options=slow)
     behind = crew.client.send("ear", "silence behind")
     behind.wait("acknowledged", 10)
     assert failing.status() is MessageState.PENDING

@@ -137,6 +137,19 @@ def test_queue_size_falls_when_a_message_is_taken(office: PostOffice, send: Any)
     assert office.inbox.size("ada") == 0
 
 
+def test_an_agent_that_handles_a_message_is_busy(office: PostOffice, send: Any) -> None:
+    def activity() -> tuple[str, int]:
+        row = next(agent for agent in office.directory.overview() if agent["name"] == "writer")
+        return row["activity"], row["running"]
+
+    send("writer")
+    assert activity() == ("idle", 0)
+    delivery = take(office, "writer")
+    assert activity() == ("busy", 1)
+    end(office, delivery)
+    assert activity() == ("idle", 0)
+
+
 def test_only_who_holds_a_message_can_close_it(office: PostOffice, send: Any) -> None:
     receipt = send()
     with pytest.raises(MessageNotHeld, match="is pending, nobody holds it"):
@@ -186,14 +199,14 @@ def test_a_retry_keeps_count_and_history(office: PostOffice, send: Any) -> None:
 
 
 def test_a_message_at_most_once_is_not_brought_back(office: PostOffice, send: Any, client: redis.Redis) -> None:
-    receipt = send(options=DeliveryOptions(require_ack=False))
+    receipt = send(delivery_options=DeliveryOptions(require_ack=False))
     take(office, lease_ms=1)
     wait_until(lambda: do_what_is_due(client, office), what="the lease to lapse", timeout_s=2)
     assert receipt.status() is MessageState.DEAD
 
 
 def test_ttl_is_enforced_at_the_claim_and_by_the_keeper(office: PostOffice, send: Any, client: redis.Redis) -> None:
-    receipt = send(options=DeliveryOptions(ttl_seconds=0.01))
+    receipt = send(delivery_options=DeliveryOptions(ttl_seconds=0.01))
     expires_at = receipt.record().expires_at
     wait_until(lambda: office.directory._now_ms() > expires_at, what="the end of its time", timeout_s=1)
     assert take(office) is None
@@ -203,10 +216,10 @@ def test_ttl_is_enforced_at_the_claim_and_by_the_keeper(office: PostOffice, send
 
 
 def test_a_message_that_is_not_persistent_does_not_wait(send: Any) -> None:
-    lost = send(options=DeliveryOptions(persistent=False))
+    lost = send(delivery_options=DeliveryOptions(persistent=False))
     assert not lost
     assert lost.status() is MessageState.EXPIRED
-    kept = send("writer", options=DeliveryOptions(persistent=False))
+    kept = send("writer", delivery_options=DeliveryOptions(persistent=False))
     assert kept
     assert kept.recipient_state == "online"
 

@@ -169,6 +169,7 @@ end
 local function end_attempt(key, rec, failure)
   local id, n = rec.id, rec.attempt
   forget('lease', id, rec.box, n)
+  redis.call('HINCRBY', M.queues, 'running ' .. string.match(rec.box, '^[^/]+'), -1)
   if rec.ring then redis.call('HDEL', M.held, rec.ring) end
   redis.call('HDEL', key, 'worker', 'lease_until', 'ring')
   local entry = cjson.decode(rec['a:' .. n])

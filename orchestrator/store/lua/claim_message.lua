@@ -64,6 +64,7 @@ while true do
       redis.call('HSET', key, 'state', 'delivered', 'worker', receiver, 'attempt', rec.attempt,
         'a:' .. rec.attempt, cjson.encode({started_at = M.now, worker = receiver}))
       redis.call('HSETNX', key, 'delivered_at', M.now)
+      redis.call('HINCRBY', M.queues, 'running ' .. string.match(rec.box, '^[^/]+'), 1)
       forget('due', id, rec.box, '0')
       if lease > 0 then
         redis.call('HSET', key, 'lease_until', whole(M.now + lease))
