@@ -434,3 +434,14 @@ def test_the_law_of_messages_ends_in_terminal_states() -> None:
     assert {state for state, moves in MESSAGE_TRANSITIONS.items() if not moves} == {
         state for state in MessageState if state.terminal
     }
+
+
+def test_a_short_journal_costs_no_message(client: redis.Redis, server: Any, office: PostOffice) -> None:
+    short = Settings(message_retention_s=60, lease_s=1, journal_events=100)
+    post = PostOffice(
+        Inbox(client, KEYS, short, doorbell), office.directory, short, blocking=office.blocking, publish=office.publish
+    )
+    for number in range(400):
+        post.send("ada", str(number), sender="bob")
+    assert client.xlen(KEYS.journal) < 400
+    assert list(drain(office)) == [str(number) for number in range(400)]
