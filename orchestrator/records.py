@@ -175,13 +175,13 @@ class Posted:
     """What became of a draft. `known`: its idempotency key was used before, and `message_id` is the message of then.
 
     `route`: where the agent's messages go besides its inbox, while it is moved over from tmux (JSON).
-    `ring_to_send`: whoever sent it must publish the ring, because the broker is another server.
+    `ring_to_send`: the ring that whoever sent it must publish, because the broker is another server; or nothing.
     """
 
     message_id: str
     state: str
     online: bool
-    ring_to_send: bool
+    ring_to_send: str
     known: bool
     box: str
     priority: str

@@ -36,7 +36,7 @@ def publish(app: Celery, posted: Sequence[Posted]) -> None:
     for one in posted:
         agent = agent_of(one.box)
         app.send_task(
-            RING, args=[one.box, ""], task_id=ring_id_of(one.message_id), queue=queue_of(agent),
+            RING, args=[one.box, one.ring_to_send], task_id=ring_id_of(one.message_id), queue=queue_of(agent),
             priority=priority_number(one.priority), shadow=_shadow(one.box), ignore_result=True,
         )  # fmt: skip
 

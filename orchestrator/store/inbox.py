@@ -75,7 +75,7 @@ class Inbox(Letters):
     def posted(drafts: Sequence[Draft], replies: Sequence[Any]) -> list[Posted]:
         """What a script answered about drafts."""
         return [
-            Posted(message_id, state, bool(online), bool(send), bool(known), draft.box, draft.message.priority, route)
+            Posted(message_id, state, bool(online), send, bool(known), draft.box, draft.message.priority, route)
             for draft, (message_id, state, online, send, known, route) in zip(drafts, replies, strict=True)
         ]
 
@@ -149,7 +149,7 @@ class Inbox(Letters):
         if reply[0] == 0:
             raise MessageNotHeld(_not_held(message_id, *reply[1:]), message_id=message_id, status=reply[1])
         _refuse(reply)
-        again = [Posted(message_id, "pending", True, True, False, box, priority)] if reply[1] else []
+        again = [Posted(message_id, "pending", True, reply[1], False, box, priority)] if reply[1] else []
         return again + self.posted(drafts, reply[2:])
 
     def wake(self, kind: str, message_id: str, box: str, attempt: int, *, error: StepError) -> Posted | None:
@@ -159,7 +159,7 @@ class Inbox(Letters):
         args = [self._options, message_id, kind, attempt, box, self._settings.max_losses, json.dumps(error.to_json())]
         keys = [*self._commons, *self._place(message_id, box, doorbell)]
         reply = self._scripts.call("wake_message", keys, [*args, doorbell.ring])
-        return Posted(message_id, "pending", True, True, False, box, priority) if reply[0] and reply[1] else None
+        return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
 
     def extend(self, held: Iterable[str], *, receiver: str, lease_ms: int) -> int:
         """A heartbeat for messages, named by their ids or by the rings they were claimed with.
@@ -177,14 +177,14 @@ class Inbox(Letters):
         reply = self._scripts.call(
             "ring_again", keys, [self._options, lost, box, priority, message_id, doorbell.ring]
         )
-        return Posted(message_id, "pending", True, True, False, box, priority) if reply[0] and reply[1] else None
+        return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
 
     def move(self, message_id: str, parked: str, box: str, agent: str, priority: str) -> Posted | None:
         """Give a parked message to an agent. None: no ring has to be sent. Script: move_message.lua, O(log n)."""
         doorbell = self._doorbells(box, priority, message_id)
         keys = [*self._commons, *self._place(message_id, box, doorbell), self.keys.inbox(parked)]
         reply = self._scripts.call("move_message", keys, [self._options, message_id, box, agent, doorbell.ring])
-        return Posted(message_id, "pending", True, True, False, box, priority) if reply[0] and reply[1] else None
+        return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
 
     # --- dead letters ----------------------------------------------------------------------------------------
 

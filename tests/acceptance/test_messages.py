@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator import DeliveryOptions, HandoffState, MessageState, RunState, UnknownAgent, WaitTimeout
 from orchestrator.errors import HandoffFailed, UnknownTask
+from orchestrator.store import embedded
 from orchestrator.testing import simulate
 from tests.acceptance.agents import ear, hand
 from tests.acceptance.team import ROOT, Team, names, output, team
@@ -242,3 +243,14 @@ def test_a_storm_of_requests_gets_each_its_own_answer(crew: Team) -> None:
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda n: crew.client.ask("echoer", f"n{n}", timeout_s=30), range(100)))
     assert answers == [f"heard n{n}" for n in range(100)]
+
+
+def test_messages_ring_through_a_broker_on_another_server(tmp_path: Path) -> None:
+    with embedded.acquire(tmp_path / "broker") as broker, team(tmp_path, broker_url=broker.url) as apart:
+        apart.start_worker("ear", "echoer")
+        assert apart.client.ask("echoer", "hello", timeout_s=10) == "heard hello"
+        first = apart.client.send("ear", "tell echoer")
+        wait_until(lambda: apart.heard(f"told by {first.message_id}"), what="what it told", timeout_s=10)
+        apart.client.send("ear", "silence", delay_s=0.2).wait("acknowledged", 10)
+        wait_until(lambda: not apart.redis.zcard("o:rings"), what="every ring to be used", timeout_s=5)
+        assert "seems lost" not in apart.log

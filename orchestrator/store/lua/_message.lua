@@ -50,20 +50,21 @@ local function ring_bell(rec, bell)
   end
 end
 
--- Call for somebody who takes messages from a box. Returns 1 if a ring must still be sent.
+-- Call for somebody who takes messages from a box. Returns the ring that must still be sent, or ''.
 -- place: {inbox, knock, queue, wake of the queue}; ring: the Celery message, '' where the broker is another server.
 local function call_for(rec, id, place, ring)
   if redis.call('HGET', M.doors, rec.box) ~= 'worker' then
     awaken(place[2], M.bell_ms)
-    return 0
+    return ''
   end
   local queue = string.match(rec.box, '^[^/]+') .. ' ' .. rec.priority
   redis.call('HSETNX', M.queues, 'mark ' .. queue, '0')
-  redis.call('ZADD', M.rings, 0, queue .. ' ' .. M.seq .. ' ' .. rec.box .. ' ' .. id)
-  if ring == '' then return 1 end
+  local member = queue .. ' ' .. M.seq .. ' ' .. rec.box .. ' ' .. id
+  redis.call('ZADD', M.rings, 0, member)
+  if ring == '' then return member end
   redis.call('LPUSH', place[3], (string.gsub(ring, '@SEQ@', M.seq)))
   awaken(place[4], M.bell_ms)
-  return 0
+  return ''
 end
 
 -- A message may be claimed now.
@@ -112,7 +113,7 @@ local function post(key, arg)
   local spec = cjson.decode(ARGV[arg])
   if spec.idem then
     local known = redis.call('GET', KEYS[key + 5])
-    if known then return {known, 'known', 0, 0, 1, ''} end
+    if known then return {known, 'known', 0, '', 1, ''} end
     redis.call('SET', KEYS[key + 5], spec.id, 'PX', spec.idem)
   end
   local online = M.now - tonumber(redis.call('HGET', M.seen, spec.to) or 0) < M.options.lease
@@ -145,10 +146,10 @@ local function post(key, arg)
     redis.call('HSET', KEYS[key], 'state', 'expired', 'finished_at', M.now, 'reason', 'the recipient is offline')
     redis.call('PEXPIRE', KEYS[key], M.options.retain)
     note('message.expired', 'm', spec.id, 'to', spec.to)
-    return {spec.id, 'expired', 0, 0, 0, ''}
+    return {spec.id, 'expired', 0, '', 0, ''}
   end
   if rec.expires_at then at(rec.expires_at, 'ttl', spec.id, spec.box, '0') end
-  local send = 0
+  local send = ''
   if due and due > M.now then
     redis.call('HSET', KEYS[key], 'due_at', whole(due))
     at(due, 'due', spec.id, spec.box, '0')

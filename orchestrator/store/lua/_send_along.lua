@@ -6,7 +6,7 @@ send_along = function()
   local posted = {}
   for i = 0, ARGV[9] - 1 do
     local wrong = refused(1, 23 + 9 * i, 10 + 4 * i)
-    posted[#posted + 1] = wrong and {'', 'lost', 0, 0, 0, ''} or post(23 + 9 * i, 10 + 4 * i)
+    posted[#posted + 1] = wrong and {'', 'lost', 0, '', 0, ''} or post(23 + 9 * i, 10 + 4 * i)
   end
   return posted
 end

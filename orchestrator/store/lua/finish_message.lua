@@ -18,7 +18,7 @@ elseif rec.state ~= 'delivered' or rec.worker ~= ARGV[4] or (ARGV[3] ~= '0' and 
 end
 local wrong = refused(tonumber(ARGV[10]), 16, 11)
 if wrong then return wrong end
-local send = 0
+local send = ''
 if declined then
   redis.call('ZREM', KEYS[11], rec.id)
   custody(key, rec, 'declined', rec.from, failure and cjson.decode(failure).message)

@@ -23,7 +23,7 @@ if kind == 'lease' then
   if rec.once or losses >= tonumber(ARGV[6]) then
     if rec.task then custody(key, rec, 'failed', rec.from) end
     conclude_message(key, rec, 'dead', ARGV[7], KEYS[15])
-    return {1, 0}
+    return {1, ''}
   end
   rec.state = 'pending'
   redis.call('HSET', key, 'state', 'pending')
@@ -39,4 +39,4 @@ if tonumber(rec.expires_at) > M.now then return {0} end
 redis.call('ZREM', KEYS[11], id)
 if rec.task then custody(key, rec, 'expired', rec.from) end
 conclude_message(key, rec, 'expired', nil, KEYS[15])
-return {1, 0}
+return {1, ''}
