@@ -125,7 +125,7 @@ def complete(
     if failed is not None:
         _end(task_id, "failed", as_json, error=StepError("Failed", failed))
     else:
-        _end(task_id, "acknowledged", as_json, result=json.dumps(_json("result", result)))
+        _end(task_id, "acknowledged", as_json, result=json.dumps(options.read_json("result", result)))
 
 
 def _end(task_id: str, outcome: str, as_json: bool, **parts: Any) -> None:
@@ -172,18 +172,7 @@ def _print(record: MessageRecord, as_json: bool, *, short: bool = False) -> None
 
 
 def _object(what: str, text: str) -> dict[str, Any]:
-    value = _json(what, text)
+    value = options.read_json(what, text)
     if not isinstance(value, dict):
         raise MessageInvalid(f'{what}: write a JSON object, such as {{"topic": "tea"}}', field=what)
     return value
-
-
-def _json(what: str, text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise MessageInvalid(f"{what}: is no JSON: {error}", field=what) from None
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON value")

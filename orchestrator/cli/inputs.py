@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cli.options import refuse_constant
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.workflow.inputs import check_inputs, parse_input
 from orchestrator.workflow.plan import Plan
@@ -46,7 +47,7 @@ def _read_file(name: str) -> tuple[dict[str, Json], list[Problem]]:
     """The object in a JSON file, `-` being standard input, and what is wrong with it."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
-        values = json.loads(text, parse_constant=_refuse_constant)
+        values = json.loads(text, parse_constant=refuse_constant)
     except OSError as error:
         return {}, [Problem(name, 0, "", error.strerror or "cannot be read")]
     except UnicodeDecodeError:
@@ -58,7 +59,3 @@ def _read_file(name: str) -> tuple[dict[str, Json], list[Problem]]:
     if not isinstance(values, dict):
         return {}, [Problem(name, 1, "", 'must hold one JSON object, such as {"name": "Ada"}')]
     return values, []
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON value")

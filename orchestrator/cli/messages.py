@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -61,9 +60,10 @@ def send(
     """
     with Client(options.load_settings()) as client:
         receipt = client.send(
-            agent, _body(text) if json_body else text, sender=sender, priority=priority, thread_id=thread,
-            message_type=type or MessageType.INFORMATION_SHARE, idempotency_key=idempotency_key, delay_s=delay,
-            at_ms=_at_ms(at), delivery_options=DeliveryOptions(max_retries=max_retries, ttl_seconds=ttl),
+            agent, options.read_json("body", text) if json_body else text, sender=sender, priority=priority,
+            thread_id=thread, message_type=type or MessageType.INFORMATION_SHARE,
+            idempotency_key=idempotency_key, delay_s=delay, at_ms=_at_ms(at),
+            delivery_options=DeliveryOptions(max_retries=max_retries, ttl_seconds=ttl),
         )  # fmt: skip
         _print_receipt(client, receipt, as_json)
 
@@ -297,17 +297,6 @@ def _print_matrix(client: Client, receipts: Mapping[str, Receipt], as_json: bool
 def _plain(body: Any) -> str:
     content = content_of(body)
     return visible(content) if isinstance(content, str) else one_line(content, limit=10_000)
-
-
-def _body(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise MessageInvalid(f"body: is no JSON: {error}", field="body") from None
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON value")
 
 
 def _at_ms(text: str | None) -> int | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from orchestrator.errors import MessageInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.nearby import did_you_mean
 
@@ -44,6 +46,19 @@ def check_word(option: str, value: str | None, words: Iterable[str]) -> None:
     if value is not None and value not in words:
         near = did_you_mean(value, words)
         raise typer.BadParameter(f"{value!r} is none of {', '.join(words)}{near}", param_hint=option)
+
+
+def read_json(what: str, text: str) -> Any:
+    """The value of a JSON text. Raises MessageInvalid, which names `what`."""
+    try:
+        return json.loads(text, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MessageInvalid(f"{what}: is no JSON: {error}", field=what) from None
+
+
+def refuse_constant(word: str) -> None:
+    """For `json.loads`, which would take NaN and the infinities."""
+    raise ValueError(f"{word} is no JSON value")
 
 
 def treat_sigterm_as_ctrl_c() -> None:
