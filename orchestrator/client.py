@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,19 +17,12 @@ from typing import Any, Self
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.post import Broadcast, PostOffice, Receipt
+from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
-from orchestrator.errors import (
-    HandlerOutputInvalid,
-    LimitExceeded,
-    Problem,
-    RunFailed,
-    WaitTimeout,
-    WorkflowInvalid,
-)
-from orchestrator.ids import new_id
+from orchestrator.errors import Problem, RunFailed, RunNotFound, RunOver, WaitTimeout, WorkflowInvalid
 from orchestrator.messages import content_of
-from orchestrator.records import Event, MessageRecord, Posted, RunRecord, StepRecord
+from orchestrator.records import Advance, Event, MessageRecord, Order, Posted, RunRecord, StepError, StepRecord
 from orchestrator.runtime.app import App, make_app
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
@@ -41,11 +35,9 @@ from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.compiler import compile_workflow
-from orchestrator.workflow.inputs import check_inputs
 from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import Plan
-from orchestrator.workflow.segments import dispatch_table
 
 Json = Any
 OPERATOR = "operator"  # who sends where nobody is named
@@ -111,24 +103,20 @@ class Client:
         if priority is not None and priority not in PRIORITIES:
             message = f"no priority {priority!r}{did_you_mean(priority, PRIORITIES)}"
             raise WorkflowInvalid([Problem(plan.name, 0, "priority", message)])
-        values = check_inputs(plan, dict(inputs or {}))
-        texts = self._encode_inputs(values)
-        settings = self.settings
+        order = order_run(plan, inputs or {}, self.settings, priority=priority, idempotency_key=idempotency_key)
+        return self._launch(order)
+
+    def _launch(self, order: Order) -> RunHandle:
         with guard(self.url):
-            run_id, advance = self.store.create_run(
-                new_id(),
-                plan,
-                dispatch_table(plan, window=settings.window, chord_width=settings.chord_width),
-                texts,
-                priority=priority or plan.priority,
-                retention_ms=settings.retention_s * 1000,
-                idempotency_key=idempotency_key,
-                idempotency_ttl_ms=settings.idempotency_ttl_s * 1000,
-            )
-            if advance is not None:
-                ready = carry_on(self.store, advance, settings)
-                dispatch(self.app, run_id, ready, priority=advance.priority)
+            run_id, advance = launch(self.store, order)
+            self.carry_on(advance)
         return RunHandle(self, run_id)
+
+    def carry_on(self, advance: Advance | None) -> None:
+        """Decide and publish what a transition made possible."""
+        if advance is not None:
+            for found in carry_on(self.store, advance, self.settings):
+                dispatch(self.app, found.run_id, found.ready, priority=found.priority)
 
     def compile(self, source: str | Path) -> Plan:
         """The plan of a workflow file, checked against the agents that are loaded or online.
@@ -226,18 +214,6 @@ class Client:
     def _directory(self) -> Directory:
         return Directory(self.store.client, self.store.keys, lease_ms=round(self.settings.lease_s * 1000))
 
-    def _encode_inputs(self, values: dict[str, Json]) -> dict[str, str]:
-        """name -> JSON text. All of them together keep to `max_inputs_bytes`."""
-        most = self.settings.max_inputs_bytes
-        try:
-            texts = {name: encode(value, max_bytes=most, what="the value") for name, value in values.items()}
-            size = sum(len(text.encode()) for text in texts.values())
-            if size > most:
-                raise LimitExceeded(f"all inputs together are {size:,} bytes as JSON; the limit is {most:,}")
-        except (HandlerOutputInvalid, LimitExceeded) as error:
-            raise WorkflowInvalid([Problem("inputs", 0, "", error.message)]) from None
-        return texts
-
 
 class RunHandle:
     """One run: look at it, wait for it, steer it."""
@@ -307,7 +283,66 @@ class RunHandle:
                     break
         raise WaitTimeout(f"run {self.id} is not over after {timeout_s:g} s", run_id=self.id)
 
-    def cancel(self) -> bool:
-        """Stop the run at once. False: it was over already. Raises RunNotFound."""
+    def cancel(self, *, at_once: bool = False) -> bool:
+        """Stop the run: nothing more of it starts, what is done is undone (`compensate`), and `finally` runs.
+
+        Args:
+            at_once: leave out compensations and `finally`.
+        Returns:
+            False: it was over already, or is being stopped. Raises RunNotFound.
+        """
         with guard(self._client.url):
-            return self._client.store.cancel_run(self.id)
+            advance = self._client.store.cancel_run(self.id, at_once=at_once)
+            self._client.carry_on(advance)
+        return advance is not None
+
+    def pause(self) -> bool:
+        """Let nothing more start, here and in child runs; what runs may end. False: it was paused already.
+
+        Raises:
+            RunNotFound. RunOver.
+        """
+        return self._hold(self.id, pause=True)
+
+    def resume(self) -> bool:
+        """Let a paused run go on. False: it was not paused. Raises RunNotFound, RunOver."""
+        return self._hold(self.id, pause=False)
+
+    def _hold(self, run_id: str, *, pause: bool) -> bool:
+        with guard(self._client.url):
+            advance, children = self._client.store.pause_run(run_id, pause=pause)
+            self._client.carry_on(advance)
+        for child in children:
+            with suppress(RunOver, RunNotFound):
+                self._hold(child, pause=pause)
+        return advance is not None
+
+    def signal(self, name: str, data: Json = None) -> list[str]:
+        """Give a signal to the run. Returns the steps that waited for it; none: it is kept for the first that does.
+
+        Raises:
+            RunNotFound. RunOver. HandlerOutputInvalid: the data is no JSON.
+        """
+        with guard(self._client.url):
+            advance, reached = self._client.store.signal_run(self.id, name, self._encode(data))
+            self._client.carry_on(advance)
+        return reached
+
+    def approve(self, step: str, data: Json = None) -> None:
+        """Let a step go on that waits for a signal; its output is the data, `{"approved": true}` unless said.
+
+        Raises:
+            RunNotFound. RunOver. StepNotWaiting.
+        """
+        with guard(self._client.url):
+            text = self._encode({"approved": True} if data is None else data)
+            self._client.carry_on(self._client.store.answer_step(self.id, step, text))
+
+    def reject(self, step: str, reason: str | None = None) -> None:
+        """Fail a step that waits for a signal. Raises RunNotFound, RunOver, StepNotWaiting."""
+        error = StepError("Rejected", reason or "rejected", step)
+        with guard(self._client.url):
+            self._client.carry_on(self._client.store.answer_step(self.id, step, "null", error))
+
+    def _encode(self, data: Json) -> str:
+        return encode(data, max_bytes=self._client.settings.max_output_bytes, what="the data of the signal")

@@ -76,6 +76,18 @@ class RunNotFound(OrchestratorError):
     """No such run."""
 
 
+class RunOver(OrchestratorError):
+    """The run is over; `status` says how it ended."""
+
+
+class RunRefused(OrchestratorError):
+    """The run was not accepted: its concurrency key has no place, or its idempotency key was used before."""
+
+
+class StepNotWaiting(OrchestratorError):
+    """The step does not wait for a signal."""
+
+
 class RunFailed(OrchestratorError):
     """The run did not succeed; `run_id`, `status` and `error` say more."""
 
@@ -93,6 +105,14 @@ class StepTimeout(OrchestratorError):
 
 class LeaseLost(OrchestratorError):
     """The attempt is no longer the one that counts: its lease lapsed or the run was cancelled."""
+
+
+class LoopExhausted(OrchestratorError):
+    """The loop has used up its rounds."""
+
+
+class ChildRunFailed(OrchestratorError):
+    """The child run failed or was cancelled."""
 
 
 class WorkerLost(OrchestratorError):

@@ -5,6 +5,7 @@ Times are milliseconds since the epoch, UTC, by the server's clock; `rfc3339` is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -53,11 +54,19 @@ class StepRecord:
     items: int | None = None
     items_done: int | None = None
     hands: tuple[str, ...] = ()
+    rounds: int | None = None
+    child: str | None = None
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run, without its steps."""
+    """One run, without its steps.
+
+    `parent` and `parent_step` are the run and the step that wait for it, `rerun_of` the run that it repeats.
+    `waits_for` is the concurrency key whose other runs it waits for; `signals` are the names of those that nobody has
+    waited for yet; `verdict` is how it will end, where that is known while compensations or `finally` run.
+    """
 
     id: str
     workflow: str
@@ -70,11 +79,45 @@ class RunRecord:
     finished_at: int | None = None
     outputs: dict[str, Json] | None = None
     error: StepError | None = None
+    parent: str | None = None
+    parent_step: str | None = None
+    rerun_of: str | None = None
+    waits_for: str | None = None
+    signals: tuple[str, ...] = ()
+    verdict: str | None = None
+    phase: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run to create.
+
+    `inputs` maps names to JSON texts; `dispatch` gives the segments of a plan. With a `slot` (the concurrency key,
+    evaluated) at most `max_runs` runs go on at a time, and with `reject` none waits for a place. `parent` is the run
+    and the step that wait for this one. `kept` is what is taken over from an earlier run: (id, record as JSON, output as
+    stored), '' for none.
+    """
+
+    run_id: str
+    plan: Any
+    inputs: dict[str, str]
+    dispatch: Callable[[Any], dict[str, Json]]
+    priority: str
+    retention_ms: int
+    idempotency_key: str | None = None
+    idempotency_ttl_ms: int = 0
+    slot: str | None = None
+    max_runs: int = 1
+    reject: bool = False
+    parent: tuple[str, str] | None = None
+    rerun_of: str | None = None
+    kept: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One attempt of one step, held by one worker under a lease. `attempt` counts from 1 and fences the answer.
+    """One attempt of one step, held by one worker under a lease. `attempt` fences the answer; `number` counts from 1,
+    in a loop from 1 in each round.
 
     `step` is the plan's entry; `scope` holds what its expressions may read. `context` is what an agent passed on that
     handed the step over.
@@ -86,8 +129,17 @@ class Claim:
     failures: int
     step: Any
     scope: dict[str, Json]
-    index: int | None = None
     context: dict[str, Json] | None = None
+    before: int = 0
+
+    @property
+    def number(self) -> int:
+        return self.attempt - self.before
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts of the step, in a loop for those of one round."""
+        return f"{self.run_id}/{self.step_id}" + (f"~{self.before}" if self.before else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +171,18 @@ class Advance:
     `ready` steps go to their agents, `decide` steps are evaluated where the run advances (`when`, `set`, `foreach`,
     gates, and `$outputs` for the end of the run). `forwarded` is the one whose message is on its queue already; it is
     not among `ready`. `posted` is what became of the messages that a handler sent, as `Inbox.posted` reads it.
+    `elsewhere` are decisions of other runs: of the parent of a run that ended, of its children, of a run that waited for
+    a place. `holders` are, where the run waits for one, the oldest run that has it and those that wait, too.
     """
 
     run_id: str
     ready: tuple[Ready, ...] = ()
     decide: tuple[str, ...] = ()
     priority: str = "medium"
+    elsewhere: tuple[tuple[str, str], ...] = ()
     forwarded: str | None = None
     posted: tuple[Json, ...] = ()
+    holders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

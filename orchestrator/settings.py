@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     chord_width: int = Field(100, ge=0, description="widest fan sent as one chord; docs/decisions/0001")
     max_definition_bytes: int = Field(1 << 20, ge=1, description="bytes of one workflow file")
     max_steps: int = Field(10_000, ge=1, description="steps of one workflow")
+    max_workflow_depth: int = Field(10, ge=1, description="workflows that run workflows that run workflows")
     max_nesting: int = Field(32, ge=1, description="containers inside containers")
     max_inputs_bytes: int = Field(1 << 20, ge=1, description="bytes of the inputs of one run")
     max_output_bytes: int = Field(8 << 20, ge=1, description="bytes of the output of one step")

@@ -14,7 +14,6 @@ class RunState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     PAUSED = "paused"
-    WAITING = "waiting"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -25,7 +24,10 @@ class RunState(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where a step, or one item of a `foreach`, is. `waiting` sleeps until a retry is due."""
+    """Where a step, or one item of a `foreach`, is.
+
+    `waiting` holds no worker: until a retry is due, a limit has room, the time or the signal comes, or a child run ends.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -77,10 +79,11 @@ _M = MessageState
 _H = HandoffState
 
 TRANSITIONS: dict[StepState, frozenset[StepState]] = {
-    # running -> pending: the lease lapsed, the step is offered again
-    _S.PENDING: frozenset({_S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
+    # pending -> waiting: a limit is reached, or it is a `wait` or a child run
+    _S.PENDING: frozenset({_S.RUNNING, _S.WAITING, _S.SUCCEEDED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
+    # running -> pending: the lease lapsed, the step is offered again; running -> waiting: also between two rounds
     _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.WAITING, _S.PENDING, _S.CANCELLED}),
-    _S.WAITING: frozenset({_S.PENDING, _S.CANCELLED}),
+    _S.WAITING: frozenset({_S.PENDING, _S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
     _S.SUCCEEDED: frozenset(),
     _S.FAILED: frozenset(),
     _S.SKIPPED: frozenset(),
@@ -88,10 +91,9 @@ TRANSITIONS: dict[StepState, frozenset[StepState]] = {
 }
 
 RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
-    _R.PENDING: frozenset({_R.RUNNING, _R.CANCELLED, _R.FAILED}),
-    _R.RUNNING: frozenset({_R.PAUSED, _R.WAITING, _R.SUCCEEDED, _R.FAILED, _R.CANCELLED}),
-    _R.PAUSED: frozenset({_R.RUNNING, _R.FAILED, _R.CANCELLED}),
-    _R.WAITING: frozenset({_R.RUNNING, _R.PAUSED, _R.FAILED, _R.CANCELLED}),
+    _R.PENDING: frozenset({_R.RUNNING, _R.PAUSED, _R.CANCELLED, _R.FAILED}),
+    _R.RUNNING: frozenset({_R.PAUSED, _R.SUCCEEDED, _R.FAILED, _R.CANCELLED}),
+    _R.PAUSED: frozenset({_R.PENDING, _R.RUNNING, _R.SUCCEEDED, _R.FAILED, _R.CANCELLED}),
     _R.SUCCEEDED: frozenset(),
     _R.FAILED: frozenset(),
     _R.CANCELLED: frozenset(),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from orchestrator.records import Advance
+from orchestrator.records import Advance, Order
 from orchestrator.store import embedded
 from orchestrator.store.connection import connect
 from orchestrator.store.keys import Keys
@@ -70,10 +70,8 @@ def create(store: RunStore) -> Callable[..., tuple[str, Advance]]:
 
     def create_run(plan: Plan, **options: object) -> tuple[str, Advance]:
         run_id = f"r{next(ids)}"
-        table = dispatch_table(plan, window=4, chord_width=100)
         arguments = {"priority": "medium", "retention_ms": 60_000, "inputs": {}, **options}
-        inputs = arguments.pop("inputs")
-        _, advance = store.create_run(run_id, plan, table, inputs, **arguments)
+        _, advance = store.create_run(Order(run_id, plan, dispatch=dispatch_table, **arguments))
         assert advance is not None
         return run_id, advance
 

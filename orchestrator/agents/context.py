@@ -51,19 +51,28 @@ class Context:
     """
 
     def __init__(
-        self, *, run_id: str = "", step_id: str = "", message_id: str = "", agent: str, attempt: int, link: Link
+        self,
+        *,
+        run_id: str = "",
+        step_id: str = "",
+        message_id: str = "",
+        agent: str,
+        attempt: int,
+        link: Link,
+        idempotency_key: str = "",
     ) -> None:
         self.run_id = run_id
         self.step_id = step_id
         self.message_id = message_id
         self.attempt = attempt
         self._agent = agent
+        self._idempotency_key = idempotency_key
         self._link = link
 
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this step, or at this message: give it to services that dedupe."""
-        return self.message_id or f"{self.run_id}/{self.step_id}"
+        return self._idempotency_key or self.message_id or f"{self.run_id}/{self.step_id}"
 
     @cached_property
     def inputs(self) -> Mapping[str, Json]:

@@ -24,7 +24,7 @@ from orchestrator.agents.loading import AgentRegistry
 from orchestrator.agents.mail import handle
 from orchestrator.agents.post import PostOffice
 from orchestrator.agents.values import encode
-from orchestrator.errors import ExpressionError, LeaseLost, StepTimeout, UnknownTask
+from orchestrator.errors import ExpressionError, HandlerOutputInvalid, LeaseLost, StepTimeout, UnknownTask
 from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Forward, Posted
@@ -33,6 +33,7 @@ from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import TaskInfo
 from orchestrator.workflow.expressions import render
 from orchestrator.workflow.plan import PlanStep
+from orchestrator.workflow.schemas import misfit
 
 Json = Any
 log = logging.getLogger(__name__)
@@ -144,7 +145,12 @@ class Executor:
         if task.context_parameter:
             link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000), self.office, drafts)
             arguments[task.context_parameter] = Context(
-                run_id=claim.run_id, step_id=claim.step_id, agent=step.agent, attempt=claim.attempt, link=link
+                run_id=claim.run_id,
+                step_id=claim.step_id,
+                agent=step.agent,
+                attempt=claim.number,
+                link=link,
+                idempotency_key=claim.idempotency_key,
             )
         result = _await(task.fn(**arguments))
         if isinstance(result, Done):
@@ -153,7 +159,9 @@ class Executor:
             encode(result.context, max_bytes=self.settings.max_output_bytes, what="the context of the handoff")
             self._next_hands(claim, result)  # a mistake in it is the handler's
             return result
-        return encode(task.check_output(result), max_bytes=self.settings.max_output_bytes, what="the output")
+        text = encode(task.check_output(result), max_bytes=self.settings.max_output_bytes, what="the output")
+        check_schema(step, text)
+        return text
 
     def _next_hands(self, claim: Claim, handoff: Handoff) -> PlanStep:
         """The step on the agent that goes on with it. Raises UnknownAgent, UnknownTask."""
@@ -167,13 +175,13 @@ class Executor:
             return self._failed(claim, StepTimeout(f"the attempt ran longer than {limit_ms / 1000:g} s"), Secrets())
         # Not its own time-out: the run was cancelled (the store then refuses this), or the signal was meant for the
         # attempt before this one. Either way nobody is to blame, so the attempt is offered again.
-        error = step_error(LeaseLost("the attempt was interrupted"), claim.step_id, claim.attempt)
+        error = step_error(LeaseLost("the attempt was interrupted"), claim.step_id, claim.number)
         return self._committed(
             claim, self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
         )
 
     def _failed(self, claim: Claim, error: BaseException, secrets: Secrets) -> Advance | None:
-        stored = step_error(error, claim.step_id, claim.attempt, trace=True, redact=secrets.redact)
+        stored = step_error(error, claim.step_id, claim.number, trace=True, redact=secrets.redact)
         log.warning("%s %s failed: %s\n%s", claim.run_id, claim.step_id, stored.type, stored.traceback)
         delay_ms = next_delay_ms(claim.step.retry, claim.failures + 1, error)
         return self._committed(
@@ -184,6 +192,12 @@ class Executor:
         if advance is None:
             log.warning("%s %s attempt %d came too late to count", claim.run_id, claim.step_id, claim.attempt)
         return advance
+
+
+def check_schema(step: PlanStep, text: str) -> None:
+    """Raises HandlerOutputInvalid: the output (JSON text) does not fit the step's `output_schema`."""
+    if step.output_schema is not None and (wrong := misfit(step.output_schema, json.loads(text))):
+        raise HandlerOutputInvalid(f"the output does not fit output_schema: {wrong}")
 
 
 def _await(result: Json) -> Json:

@@ -87,14 +87,13 @@ class StoreLink(Mailing):
         self._looked_at = 0.0
 
     def inputs(self) -> Mapping[str, Json]:
-        inputs: Mapping[str, Json] = self._store.load_scope(self._claim.run_id, (), None)["inputs"]
+        inputs: Mapping[str, Json] = self._store.load_run_scope(self._claim.run_id, ())["inputs"]
         return inputs
 
     def step(self, step_id: str) -> Mapping[str, Json]:
         if step_id not in self.step_ids():
             raise KeyError(step_id)
-        view: Mapping[str, Json] = self._store.load_scope(self._claim.run_id, (step_id,), ())["steps"][step_id]
-        return view
+        return self._store.load_view(self._claim.run_id, step_id, beside=self._claim.step_id)
 
     def step_ids(self) -> tuple[str, ...]:
         return self._store.step_ids(self._claim.run_id)

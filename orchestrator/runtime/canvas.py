@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, Signature, chain, chord
 
 from orchestrator.records import Ready
+from orchestrator.store.reader import base_of
 from orchestrator.runtime.routing import RUN_STEP, priority_number, queue_of, task_id_of
 
 Json = Any
@@ -40,12 +41,14 @@ def lower(app: Celery, run_id: str, ready: list[Ready], *, priority: str) -> Ite
     for step in ready:
         fan = step.segment.get("fan")
         if fan is not None:
-            fans.setdefault(fan["id"], []).append(step)
+            fans.setdefault(fan["id"] + _numbers(step.step_id), []).append(step)
     for heads in fans.values():
         fan = heads[0].segment["fan"]
         if len(heads) == fan["width"]:
             header = [_chain(app, run_id, head, priority) for head in heads]
-            yield chord(header, _signature(app, run_id, fan["body"], priority), app=app)
+            body_id, *rest = fan["body"]
+            body = [body_id + _numbers(heads[0].step_id), *rest]
+            yield chord(header, _signature(app, run_id, body, priority), app=app)
         else:
             # Some heads came earlier or wait for a retry: the store's counter alone joins them.
             yield from (_chain(app, run_id, head, priority) for head in heads)
@@ -66,10 +69,16 @@ def joined_step(request: Any) -> str | None:
 
 def _chain(app: Celery, run_id: str, step: Ready, priority: str) -> Signature:
     sigs = step.segment["chain"]
-    if step.step_id != sigs[0][0]:  # an item of a foreach: the same signature under the item's id
-        sigs = [[step.step_id, *sigs[0][1:]]]
+    numbers = _numbers(step.step_id)
+    if numbers and step.step_id != sigs[0][0]:  # an item of a foreach: the same signatures under the item's ids
+        sigs = [[step_id + numbers, *rest] for step_id, *rest in sigs]
     signatures = [_signature(app, run_id, sig, priority) for sig in sigs]
     return signatures[0] if len(signatures) == 1 else chain(*signatures, app=app)
+
+
+def _numbers(step_id: str) -> str:
+    """What follows the plan's id of a step: `[3]` for an item."""
+    return step_id[len(base_of(step_id)) :]
 
 
 def _signature(app: Celery, run_id: str, sig: list[Json], priority: str) -> Signature:

@@ -43,7 +43,7 @@ class Keeper:
         self._tidied_at = 0.0
         self._actions: dict[str, Callable[[Timer], Advance | None]] = {
             "lease": self._lapse,
-            "retry": self._retry,
+            "retry": self._wake,
             "timeout": self._time_out,
             "decide": self._decide,
             "run": self._end_late_run,
@@ -86,8 +86,8 @@ class Keeper:
                 self._carry_on(advance)
 
     def _carry_on(self, advance: Advance) -> None:
-        ready = carry_on(self._engine.store, advance, self._engine.settings)
-        dispatch(self._app, advance.run_id, ready, priority=advance.priority)
+        for found in carry_on(self._engine.store, advance, self._engine.settings):
+            dispatch(self._app, found.run_id, found.ready, priority=found.priority)
 
     def _lapse(self, timer: Timer) -> Advance | None:
         if self._server_is_fresh():
@@ -101,8 +101,8 @@ class Keeper:
             error=step_error(error, timer.step_id, timer.attempt),
         )
 
-    def _retry(self, timer: Timer) -> Advance | None:
-        return self._engine.store.retry_step(timer.run_id, timer.step_id, timer.attempt)
+    def _wake(self, timer: Timer) -> Advance | None:
+        return self._engine.store.wake_step(timer.run_id, timer.step_id, timer.attempt)
 
     def _time_out(self, timer: Timer) -> Advance | None:
         store = self._engine.store
@@ -123,10 +123,11 @@ class Keeper:
     def _decide(self, timer: Timer) -> Advance | None:
         return Advance(timer.run_id, decide=(timer.step_id,), priority=self._engine.store.priority(timer.run_id))
 
-    def _end_late_run(self, timer: Timer) -> None:
+    def _end_late_run(self, timer: Timer) -> Advance | None:
         error = StepError("RunTimeout", "the run took longer than its timeout")
-        self._engine.store.cancel_run(timer.run_id, error=error)
+        advance = self._engine.store.cancel_run(timer.run_id, error=error)
         self._engine.timers.drop(timer)
+        return advance
 
     def _wake_message(self, timer: Timer) -> None:
         if timer.kind == "lease" and self._server_is_fresh():

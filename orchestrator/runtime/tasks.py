@@ -9,7 +9,7 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from orchestrator.agents.decisions import carry_on
-from orchestrator.records import Ready
+from orchestrator.records import Advance, Ready
 from orchestrator.runtime.canvas import carried_step, dispatch, joined_step
 from orchestrator.runtime.chords import JOIN_OPEN
 from orchestrator.runtime.forwarding import next_message
@@ -27,13 +27,15 @@ def run_step(self: Task, run_id: str, step_id: str) -> str | None:
     engine = self.app.engine
     forward = next_message(self.request) if engine.one_server else None
     advance = engine.executor.run_step(run_id, step_id, worker=self.request.hostname, forward=forward)
-    ready = carry_on(engine.store, advance, engine.settings) if advance else ()
-    by_id: dict[str | None, Ready] = {step.step_id: step for step in ready}
+    own, *others = carry_on(engine.store, advance, engine.settings) if advance else (Advance(run_id),)
+    by_id: dict[str | None, Ready] = {step.step_id: step for step in own.ready}
     if by_id.pop(carried_step(self.request), None) is None:
         self.request.chain = None
     joined = by_id.pop(joined_step(self.request), None)
-    if advance and by_id:
-        dispatch(self.app, run_id, by_id.values(), priority=advance.priority)
+    if by_id:
+        dispatch(self.app, run_id, by_id.values(), priority=own.priority)
+    for other in others:
+        dispatch(self.app, other.run_id, other.ready, priority=other.priority)
     return JOIN_OPEN if joined else None
 
 

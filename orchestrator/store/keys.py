@@ -17,15 +17,17 @@ class Keys:
     # --- one run: no TTL while it lives, `retention_ms` from its end ------------------------------------------
 
     def run(self, run_id: str) -> str:
-        """hash: state, times, counters, `i:NAME` for each input."""
+        """hash: state, times, counters, `i:NAME` for each input; `signals` nobody waits for yet, steps `awaited`."""
         return f"{self.prefix}run:{run_id}"
 
     def steps(self, run_id: str) -> str:
-        """hash: step id -> record (JSON); `#ID` -> needs that are done, `#ID!f` failed and `#ID!s` skipped ones."""
+        """hash: step id -> record (JSON); `#ID` -> needs that are done, `#ID!f` failed and `#ID!s` skipped ones; `#aID`
+        -> attempts and decisions of earlier rounds, `#pID` -> record of the round before, `#uN` -> Nth step to undo."""
         return f"{self.prefix}run:{run_id}:steps"
 
     def outputs(self, run_id: str) -> str:
-        """hash: step id -> output (JSON, over 64 KiB compressed); `i:ID[n]` -> item n of a foreach."""
+        """hash: step id -> output (JSON, over 64 KiB compressed); `i:ID[n]` -> item n of a foreach;
+        `p:ID` -> output of the round before."""
         return f"{self.prefix}run:{run_id}:outputs"
 
     def events(self, run_id: str) -> str:
@@ -35,14 +37,14 @@ class Keys:
     # --- definitions: no TTL while a live run pins them, `retention_ms` afterwards ----------------------------
 
     def plan(self, plan_hash: str) -> str:
-        """hash: `g:ID` graph part, `b:ID` body, `s:ID` segment, `$meta`, `$entry`, `$outputs`, `live`."""
+        """hash: `g:ID` graph part, `b:ID` body, `s:ID` segment, `$meta`, `$entry`, `$outputs`, `f:ID` segment at the fallback, `live`."""
         return f"{self.prefix}plan:{plan_hash}"
 
     # --- permanent, bounded by what is alive ------------------------------------------------------------------
 
     @property
     def timers(self) -> str:
-        """zset: `KIND RUN STEP ATTEMPT` -> ms when it is due. Kinds: lease retry timeout decide run."""
+        """zset: `KIND RUN STEP ATTEMPT` -> ms when it is due. Kinds: lease retry timeout decide run schedule."""
         return f"{self.prefix}timers"
 
     @property
@@ -163,12 +165,32 @@ class Keys:
         """hash: sink -> id of the journal's entry up to which it has everything."""
         return f"{self.prefix}sinks"
 
+    # --- limits over all machines: the scripts build these names, see _lib.lua --------------------------------
+
+    def slots(self, slot: str) -> str:
+        """zset: run id -> when it got its place under the concurrency key; and with `:wait`, runs that wait for one."""
+        return f"{self.prefix}slots:{slot}"
+
+    def limit(self, key: str) -> str:
+        """`max`: set of the attempts that have a place, and with `:wait` a zset of those that wait; `rate`: zset with
+        TTL of the newest starts -> ms."""
+        return f"{self.prefix}limit:{key}"
+
+    @property
+    def schedules(self) -> str:
+        """hash: schedule -> what is due when (JSON)."""
+        return f"{self.prefix}schedules"
+
     # --- short-lived ------------------------------------------------------------------------------------------
 
     @property
     def keeper(self) -> str:
         """string with TTL: the worker that keeps, while it does."""
         return f"{self.prefix}keeper"
+
+    def cache(self, digest: str) -> str:
+        """string with TTL: output of a step with a cache (JSON, over 64 KiB compressed)."""
+        return f"{self.prefix}cache:{digest}"
 
     def idempotency(self, key: str) -> str:
         """string with TTL: idempotency key of a run -> run id."""
@@ -181,6 +203,6 @@ class Keys:
             {
                 self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence,
                 self.message_timers, self.rings, self.doors, self.seen, self.held, self.dead, self.journal, self.parked,
-                self.sinks,
+                self.sinks, self.schedules,
             }
         )

@@ -6,9 +6,19 @@ The graph part is what the scripts walk, the body what the worker needs, the seg
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from orchestrator.workflow.plan import Plan, PlanStep, step_from_json, step_to_json
+from orchestrator.workflow.plan import (
+    Limit,
+    Phase,
+    Plan,
+    PlanStep,
+    policies_from_json,
+    step_from_json,
+    step_to_json,
+)
 
 Json = Any
 
@@ -23,15 +33,25 @@ def plan_fields(plan: Plan, dispatch: dict[str, Json]) -> dict[str, str]:
         "$meta": _dump({key: value for key, value in plan.to_json().items() if key != "steps"}),
         "$order": _dump([step.id for step in plan.steps]),
         "$entry": _dump(plan.entry),
-        "$count": str(len(plan.steps)),
+        "$count": str(len(plan.part("main"))),
+        "$children": _dump([child.hash for child in plan.children]),
     }
+    phases: tuple[Phase, ...] = ("on_failure", "finally")
+    for phase in phases:
+        if entry := plan.entry_of(phase):
+            fields |= {f"$entry:{phase}": _dump(entry), f"$count:{phase}": str(len(plan.part(phase)))}
     if plan.outputs is not None:
         fields["$outputs"] = "1"
+    if any(step.undoes for step in plan.steps):
+        fields["$undo"] = "1"
     for step in plan.steps:
-        fields[f"g:{step.id}"] = _dump(_graph(step))
+        fields[f"g:{step.id}"] = _dump(_graph(step, plan))
         fields[f"b:{step.id}"] = _dump(step_to_json(step))
         if step.agent:
             fields[f"s:{step.id}"] = _dump(dispatch.get(step.id) or single(step))
+        if step.fallback:
+            agent, task = step.fallback
+            fields[f"f:{step.id}"] = _dump(single(replace(step, agent=agent, task=task)))
     return fields
 
 
@@ -41,27 +61,63 @@ def single(step: PlanStep) -> dict[str, Json]:
 
 
 def read_plan(fields: dict[str, str]) -> Plan:
-    """The inverse of `plan_fields`, without the segments."""
+    """The inverse of `plan_fields`, without the segments and the children."""
     meta = json.loads(fields["$meta"])
     steps = tuple(step_from_json(json.loads(fields[f"b:{step_id}"])) for step_id in json.loads(fields["$order"]))
     known = {key: value for key, value in meta.items() if key in Plan.__dataclass_fields__}
-    return Plan(**{**known, "steps": steps, "output_reads": tuple(meta.get("output_reads", ()))})
+    policies = policies_from_json(meta.get("policies", {}))
+    reads = tuple(meta.get("output_reads", ()))
+    return Plan(**{**known, "steps": steps, "output_reads": reads, "policies": policies, "children": ()})
 
 
-def _graph(step: PlanStep) -> dict[str, Json]:
+def _graph(step: PlanStep, plan: Plan) -> dict[str, Json]:
     graph: dict[str, Json] = {"kind": step.kind, "needs": len(step.needs), "next": step.next, "reads": step.reads}
+    named = {*step.reads, *(step.reads_previous or ()), *(step.loop.previous if step.loop else ())}
+    deep = {other: plan.by_id[other].depth for other in sorted(named) if plan.by_id[other].depth}
     optional = {
         "run_if": None if step.run_if == "none_failed" else step.run_if,
         "gate": step.gate,
         "agent": step.agent,
         "priority": step.priority,
         "dispatched": step.dispatched or None,
+        "internal": step.internal or None,
         "on_error": None if step.on_error == "fail" else step.on_error,
         "on_item_error": step.foreach.on_item_error if step.foreach else None,
+        "on_timeout": step.wait.on_timeout if step.wait else None,
         "timeout_ms": step.timeout_ms,
         "reads_inputs": step.reads_inputs,
+        "branch": step.branch,
+        "fallback": step.fallback,
+        "compensate": step.compensated or None,
+        "undoes": step.undoes,
+        "limits": _limits(step) or None,
+        "cache_ms": step.cache.ttl_ms if step.cache else None,
+        "phase": None if step.phase == "main" else step.phase,
+        "scope": step.scope,
+        "each": step.each,
+        "depth": step.depth or None,
+        "body": step.body or None,
+        "entry": step.entry or None,
+        "last": step.last,
+        "deep": deep or None,
     }
+    if step.loop:
+        optional |= {"loop": step.id, "loop_depth": step.depth, "previous": step.loop.previous}
+    elif step.reads_previous is not None and step.within:
+        loop_depth = plan.by_id[step.within].depth
+        optional |= {"loop": step.within, "loop_depth": loop_depth, "previous": step.reads_previous}
     return graph | {key: value for key, value in optional.items() if value is not None}
+
+
+def _limits(step: PlanStep) -> list[dict[str, Json]]:
+    return [] if step.dynamic_limits else limits_to_json(step.limits)
+
+
+def limits_to_json(limits: Iterable[Limit]) -> list[dict[str, Json]]:
+    """As the scripts read them."""
+    return [
+        {name: value for name in Limit.__slots__ if (value := getattr(limit, name)) is not None} for limit in limits
+    ]
 
 
 def _dump(value: Json) -> str:

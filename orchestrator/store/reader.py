@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,35 +59,43 @@ class RunReader:
 
     def load_step(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json]]:
         """A step's plan entry and its record as stored. One round trip. `step_id` may be an item, `x[3]`."""
-        base = step_id.partition("[")[0]
+        base = base_of(step_id)
         with self.client.pipeline(transaction=False) as pipe:
             pipe.hget(self.keys.plan(self.plan_hash(run_id)), f"b:{base}")
             pipe.hget(self.keys.steps(run_id), step_id)
             body, record = pipe.execute()
         return step_from_json(json.loads(body)), json.loads(record or "{}")
 
-    def load_decision(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json], dict[str, Json]]:
-        """A step to decide: its plan entry, its record, and what its expressions may read. Two round trips."""
-        step, record = self.load_step(run_id, step_id)
-        return step, record, self.load_scope(run_id, step.reads, step.reads_inputs)
-
-    def load_scope(self, run_id: str, reads: Sequence[str], inputs: Sequence[str] | None) -> dict[str, Json]:
-        """What expressions may read: these steps and these inputs (None: all). One round trip, two for all inputs."""
-        run = self.keys.run(run_id)
-        names = json.loads(self.client.hget(run, "input_names") or "[]") if inputs is None else list(inputs)
-        with self.client.pipeline(transaction=False) as pipe:
-            pipe.hmget(run, "workflow", *[f"i:{name}" for name in names])
-            for other in reads:
-                pipe.hget(self.keys.steps(run_id), other)
-                pipe.hget(self.keys.outputs(run_id), other)
-            (workflow, *values), *rest = pipe.execute()
-        return scope(run_id, workflow, zip(names, values, strict=True), zip(reads, rest[::2], rest[1::2], strict=True))
-
     def load_items(self, run_id: str, step_id: str, count: int) -> list[dict[str, Json]]:
         """`{output, status, error, attempts}` of each item of a foreach, in order."""
-        items = [f"{step_id}[{i}]" for i in range(count)]
-        views = self.load_scope(run_id, items, ())["steps"]
-        return [views[item] for item in items]
+        return list(self._views(run_id, [f"{step_id}[{i}]" for i in range(count)]).values())
+
+    def load_view(self, run_id: str, step_id: str, *, beside: str) -> dict[str, Json]:
+        """`{output, status, error, attempts}` of a step, for the same item as the step `beside`. Two round trips."""
+        step, _ = self.load_step(run_id, step_id)
+        name = step_id + "".join(f"[{index}]" for index in _INDEX.findall(beside)[: step.depth])
+        return self._views(run_id, [name])[name]
+
+    def load_run_scope(self, run_id: str, reads: Sequence[str]) -> dict[str, Json]:
+        """What the outputs of a run may read: all inputs and these steps. Three round trips."""
+        run = self.keys.run(run_id)
+        names = json.loads(self.client.hget(run, "input_names") or "[]")
+        workflow, *values = self.client.hmget(run, "workflow", *[f"i:{name}" for name in names])
+        return {
+            "run": {"id": run_id, "workflow": workflow, "error": None},
+            "inputs": {name: json.loads(text) for name, text in zip(names, values, strict=True)},
+            "steps": self._views(run_id, reads),
+        }
+
+    def _views(self, run_id: str, step_ids: Sequence[str]) -> dict[str, dict[str, Json]]:
+        """id -> `{output, status, error, attempts}`. One round trip."""
+        if not step_ids:
+            return {}
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.hmget(self.keys.steps(run_id), *step_ids)
+            pipe.hmget(self.keys.outputs(run_id), *step_ids)
+            records, outputs = pipe.execute()
+        return {name: _step_view(rec, out) for name, rec, out in zip(step_ids, records, outputs, strict=True)}
 
     def load_outputs(self, run_id: str) -> tuple[Json, tuple[str, ...]]:
         """The template of the run's outputs and the steps it reads."""
@@ -98,16 +107,35 @@ class RunReader:
         order = json.loads(self.client.hget(self.keys.plan(self.plan_hash(run_id)), "$order"))
         return tuple(step_id for step_id in order if "." not in step_id)
 
+    def load_child(self, run_id: str) -> tuple[RunState, dict[str, Json], StepError | None] | None:
+        """State, outputs and error of a run; None: there is none. One round trip."""
+        state, outputs, error = self.client.hmget(self.keys.run(run_id), "state", "outputs", "error")
+        if state is None:
+            return None
+        failure = StepError.from_json(json.loads(error)) if error else None
+        return RunState(state), unpack(outputs) if outputs else {}, failure
+
+    def load_plan(self, plan_hash: str) -> Plan | None:
+        """A stored definition with its children; remembered, because it never changes. None: it is gone."""
+        if plan_hash not in self._plans:
+            fields = self.client.hgetall(self.keys.plan(plan_hash))
+            if "$meta" not in fields:
+                return None
+            hashes = json.loads(fields["$meta"]).get("children", [])
+            children = tuple(child for found in hashes if (child := self.load_plan(found)) is not None)
+            if len(self._plans) >= _REMEMBERED_PLANS:
+                self._plans.clear()
+            self._plans[plan_hash] = replace(read_plan(fields), children=children)
+        return self._plans[plan_hash]
+
     # --- what people look at ---------------------------------------------------------------------------------
 
     def read_plan(self, run_id: str) -> Plan:
         """The definition the run is pinned to; remembered, because a plan never changes. O(steps) the first time."""
-        plan_hash = self.plan_hash(run_id)
-        if plan_hash not in self._plans:
-            if len(self._plans) >= _REMEMBERED_PLANS:
-                self._plans.clear()
-            self._plans[plan_hash] = read_plan(self.client.hgetall(self.keys.plan(plan_hash)))
-        return self._plans[plan_hash]
+        plan = self.load_plan(self.plan_hash(run_id))
+        if plan is None:
+            raise RunNotFound(f"no run {run_id!r}", run_id=run_id)
+        return plan
 
     def read_run(self, run_id: str) -> RunRecord:
         """Raises RunNotFound."""
@@ -122,25 +150,22 @@ class RunReader:
         return {step_id: _step_record(step_id, json.loads(text)) for step_id, text in raw.items() if step_id[0] != "#"}
 
     def read_steps_in_order(self, run_id: str) -> list[StepRecord]:
-        """The steps that users see, in the plan's order, with their agents; the items of a foreach follow it.
-
-        A step that was not reached is pending, or cancelled once the run is over.
-        """
-        plan, known, run = self.read_plan(run_id), self.read_steps(run_id), self.read_run(run_id)
-        unreached = StepState.CANCELLED if run.state.terminal else StepState.PENDING
-        steps = []
-        for step in plan.steps:
-            if step.internal:
-                continue
-            record = known.get(step.id) or StepRecord(step.id, unreached)
-            items = [known.get(f"{step.id}[{i}]") for i in range(record.items or 0)]
-            steps += [replace(found, agent=found.agent or step.agent) for found in (record, *items) if found]
-        return steps
+        """The steps that users see, with their agents: see `in_order`."""
+        return in_order(self.read_plan(run_id), self.read_steps(run_id), self.read_run(run_id).state)
 
     def read_outputs(self, run_id: str) -> dict[str, Json]:
         """Outputs of all steps, by id. O(bytes)."""
         raw = self.client.hgetall(self.keys.outputs(run_id))
-        return {step_id: unpack(text) for step_id, text in raw.items() if not step_id.startswith("i:")}
+        return {step_id: unpack(text) for step_id, text in raw.items() if not step_id.startswith(("i:", "p:"))}
+
+    def read_kept(self, run_id: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        """A run, its records and its outputs as they are stored, for another run that takes them over."""
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(self.keys.run(run_id))
+            pipe.hgetall(self.keys.steps(run_id))
+            pipe.hgetall(self.keys.outputs(run_id))
+            run, steps, outputs = pipe.execute()
+        return run, steps, outputs
 
     def list_runs(
         self, *, state: RunState | None = None, workflow: str | None = None, limit: int = 50
@@ -217,11 +242,13 @@ class RunReader:
 
 _RUN_FIELDS = (
     "workflow", "version", "plan", "state", "priority", "created_at", "started_at", "finished_at", "outputs", "error",
-)
+    "parent", "parent_step", "rerun_of", "queued", "slot", "signals", "verdict", "phase",
+)  # fmt: skip
 
 
 def _run_record(run_id: str, fields: list[str | None]) -> RunRecord:
-    workflow, version, plan, state, priority, created, started, finished, outputs, error = fields
+    workflow, version, plan, state, priority, created, started, finished, outputs, error, *more = fields
+    parent, parent_step, rerun_of, queued, slot, signals, verdict, phase = more
     return RunRecord(
         id=run_id,
         workflow=workflow or "",
@@ -234,6 +261,13 @@ def _run_record(run_id: str, fields: list[str | None]) -> RunRecord:
         finished_at=int(finished) if finished else None,
         outputs=unpack(outputs) if outputs else None,
         error=StepError.from_json(json.loads(error)) if error else None,
+        parent=parent,
+        parent_step=parent_step,
+        rerun_of=rerun_of,
+        waits_for=slot if queued else None,
+        signals=tuple(json.loads(signals or "{}")),
+        verdict=verdict,
+        phase=phase,
     )
 
 
@@ -241,7 +275,7 @@ def _step_record(step_id: str, data: dict[str, Json]) -> StepRecord:
     return StepRecord(
         id=step_id,
         state=StepState(data["state"]),
-        attempts=data.get("attempt", 0),
+        attempts=_attempts(data),
         ready_at=data.get("ready_at"),
         started_at=data.get("started_at"),
         finished_at=data.get("finished_at"),
@@ -255,7 +289,79 @@ def _step_record(step_id: str, data: dict[str, Json]) -> StepRecord:
         items_done=data.get("done"),
         agent=data.get("agent"),
         hands=tuple(data.get("hands", ())),
+        rounds=data["round"] + 1 if "round" in data else None,
+        child=data.get("child"),
+        reused=bool(data.get("reused")),
     )
+
+
+def _attempts(data: dict[str, Json]) -> int:
+    """The attempts of this round of a loop; the stored number goes on from round to round."""
+    return int(data.get("attempt", 0)) - int(data.get("before", 0))
+
+
+def in_order(plan: Plan, known: Mapping[str, StepRecord], run: RunState) -> list[StepRecord]:
+    """The records of a run as people see them: the steps in the plan's order, each foreach followed by its items.
+
+    A step that was not reached is pending, or cancelled once the run is over. Compensations, and the steps of
+    `on_failure` and `finally`, are there only where they ran.
+    """
+    unreached = StepState.CANCELLED if run.terminal else StepState.PENDING
+    undone: dict[str, list[str]] = {}
+    for name in known:
+        undone.setdefault(base_of(name), []).append(name)
+    undoing = {step.undoes: step for step in plan.steps if step.undoes}
+
+    def rows(step: PlanStep, at: str) -> Iterator[StepRecord]:
+        record = known.get(step.id + at)
+        if record is not None or step.phase == "main":
+            yield _with_agent(record or StepRecord(step.id + at, unreached), step)
+        if record is not None and step.foreach is not None:
+            for index in range(record.items or 0):
+                yield from item(step, f"{at}[{index}]")
+        yield from compensations(step, at)
+
+    def item(step: PlanStep, at: str) -> Iterator[StepRecord]:
+        whole = known.get(step.id + at)
+        if whole is None:
+            return
+        only = f"{step.id}.item"
+        if step.last == only:
+            inner = plan.by_id[only]
+            record = known.get(only + at)
+            yield _with_agent(replace(record, id=whole.id) if record else whole, inner)
+            yield from compensations(inner, at)
+            return
+        yield _with_agent(whole, step)
+        for name in step.body:
+            if not plan.by_id[name].internal:
+                yield from rows(plan.by_id[name], at)
+
+    def compensations(step: PlanStep, at: str) -> Iterator[StepRecord]:
+        undo = undoing.get(step.id)
+        for name in undone.get(undo.id, ()) if undo else ():
+            rest = name[len(undo.id) :] if undo else ""
+            if rest == at or rest.startswith(at + "~") or (step.kind == "foreach" and rest.startswith(at + "[")):
+                yield _with_agent(known[name], undo)
+
+    found: list[StepRecord] = []
+    for step in plan.steps:
+        if step.depth == 0 and not step.internal and not step.undoes:
+            found += rows(step, "")
+    return found
+
+
+def _with_agent(record: StepRecord, step: PlanStep | None) -> StepRecord:
+    return replace(record, agent=record.agent or step.agent) if step else record
+
+
+def base_of(step_id: str) -> str:
+    """The id in the plan of an id in a run: without the numbers of items and rounds."""
+    found = _BASE.match(step_id)
+    return found[0] if found else step_id
+
+
+_BASE = re.compile(r"[^\[~]+")
 
 
 def _entries(reply: Any, key: str) -> list[Any]:
@@ -278,17 +384,28 @@ def _event(entry_id: str, fields: dict[str, str]) -> Event:
     )
 
 
-def scope(run_id: str, workflow: str, inputs: Iterable[Any], steps: Iterable[Any]) -> dict[str, Json]:
-    """The names an expression may read.
-
-    Args:
-        inputs: pairs of name and JSON text. steps: triples of id, stored record, stored output.
-    """
-    return {
-        "run": {"id": run_id, "workflow": workflow, "error": None},
-        "inputs": {name: json.loads(text) for name, text in inputs if text is not None},
-        "steps": {step_id: _step_view(record, output) for step_id, record, output in steps},
+def scope(run_id: str, step_id: str, readable: Sequence[Any]) -> dict[str, Json]:
+    """The names an expression of a step may read, from what `scope_of` in _lib.lua returns."""
+    item, inputs, steps, workflow, error, round_index, previous = readable
+    found: dict[str, Json] = {
+        "run": {"id": run_id, "workflow": workflow, "error": _without_traceback(json.loads(error)) if error else None},
+        "inputs": {name: json.loads(text) for name, text in _groups(inputs, 2) if text is not None},
+        "steps": {name: _step_view(record, output) for name, record, output in _groups(steps, 3)},
     }
+    if item is not None:
+        indices = _INDEX.findall(step_id)
+        found |= {"item": unpack(item), "index": int(indices[-1])}
+    if round_index:
+        views = {name: _step_view(record, output) for name, record, output in _groups(previous, 3)}
+        found["round"] = {"index": int(round_index), "previous": views if int(round_index) > 0 else None}
+    return found
+
+
+def _groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    return zip(*(flat[at::size] for at in range(size)), strict=True)
+
+
+_INDEX = re.compile(r"\[(\d+)\]")
 
 
 def _step_view(record: str | None, output: str | None) -> dict[str, Json]:
@@ -297,7 +414,7 @@ def _step_view(record: str | None, output: str | None) -> dict[str, Json]:
         "output": unpack(output) if output else None,
         "status": known.get("state", "pending"),
         "error": _without_traceback(known.get("error")),
-        "attempts": known.get("attempt", 0),
+        "attempts": _attempts(known),
     }
 
 

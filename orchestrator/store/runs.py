@@ -14,15 +14,16 @@ from typing import Any
 
 import redis
 
-from orchestrator.errors import RunNotFound
-from orchestrator.records import Advance, Claim, Forward, Ready, Sending, StepError
+from orchestrator.errors import RunNotFound, RunOver, RunRefused, StepNotWaiting
+from orchestrator.records import Advance, Claim, Forward, Order, Ready, Sending, StepError
 from orchestrator.states import RunState
 from orchestrator.store.keys import Keys
-from orchestrator.store.plans import plan_fields, single
+from orchestrator.store.plans import limits_to_json, plan_fields, single
 from orchestrator.store.reader import RunReader, scope
 from orchestrator.store.scripts import FINISH_AND_SEND, Scripts
-from orchestrator.store.values import pack, unpack
-from orchestrator.workflow.plan import Plan, PlanStep, step_from_json
+from orchestrator.store.values import pack
+from orchestrator.workflow.nearby import listed
+from orchestrator.workflow.plan import Limit, Plan, PlanStep, step_from_json
 
 Json = Any
 
@@ -38,55 +39,58 @@ class Lease(IntEnum):
 class RunStore(RunReader):
     """The state of all runs on one server."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts | None = None) -> None:
         super().__init__(client, keys)
-        self._scripts = Scripts(client)
+        self._scripts = scripts or Scripts(client)
 
     # --- submit ----------------------------------------------------------------------------------------------
 
-    def create_run(
-        self,
-        run_id: str,
-        plan: Plan,
-        dispatch: dict[str, Json],
-        inputs: dict[str, str],
-        *,
-        priority: str,
-        retention_ms: int,
-        idempotency_key: str | None = None,
-        idempotency_ttl_ms: int = 0,
-    ) -> tuple[str, Advance | None]:
+    def create_run(self, order: Order) -> tuple[str, Advance | None]:
         """Record a run, and its plan if this is the first run of it, before any message is sent.
 
-        Args:
-            dispatch: step id -> segment. inputs: name -> JSON text.
         Returns:
-            The run's id and what may start; with a used idempotency key the older run's id and None.
+            The run's id and what may start; with a used idempotency key the older run's id and None. A run that waits
+            for its slot starts nothing; `Advance.holders` are then the oldest run that has a place and those that wait.
+        Raises:
+            RunRefused: there is no place and the run must not wait, or nobody waits for the child run.
         Script: create_run.lua, one round trip; two more for the first run of a definition.
         """
+        run_id, plan = order.run_id, order.plan
         self._plan_of[run_id] = plan.hash
-        used = self.keys.idempotency(idempotency_key) if idempotency_key else self.keys.run(run_id)
-        keys = [*self._keys(run_id), self.keys.runs, used]
-        fields = {
-            "workflow": plan.name, "version": plan.version, "plan": plan.hash, "priority": priority,
-            "retention_ms": retention_ms, "input_names": json.dumps(sorted(inputs)),
-        } | {f"i:{name}": text for name, text in inputs.items()}
-        args = [run_id, idempotency_ttl_ms if idempotency_key else 0, plan.timeout_ms or 0]
-        args += [part for pair in fields.items() for part in pair]
+        used = self.keys.idempotency(order.idempotency_key) if order.idempotency_key else self.keys.run(run_id)
+        parent = self.keys.steps(order.parent[0]) if order.parent else self.keys.run(run_id)
+        keys = [*self._keys(run_id), self.keys.runs, used, parent]
+        args = [run_id, order.idempotency_ttl_ms if order.idempotency_key else 0, plan.timeout_ms or 0]
+        args += [order.slot or "", order.max_runs, int(order.reject), order.parent[1] if order.parent else ""]
+        args += [len(order.kept), *(part for kept in order.kept for part in kept)]
+        args += [part for pair in _run_fields(order).items() for part in pair]
         reply = self._scripts.call("create_run", keys, args)
         if reply[0] == -1:
-            self._save_plan(plan, dispatch, retention_ms)
+            for made in (plan, *plan.children):
+                self.save_plan(made, order.dispatch(made), order.retention_ms)
             reply = self._scripts.call("create_run", keys, args)
         if reply[0] == 0:
             return reply[1], None
+        if reply[0] == 2:
+            return run_id, Advance(run_id, priority=order.priority, holders=tuple(reply[1:]))
+        if reply[0] == -2:
+            holders = listed(reply[1:])
+            raise RunRefused(f"no place for a run with the concurrency key {order.slot!r}: {holders} has it")
+        if reply[0] == -3:
+            raise RunRefused("nobody waits for the child run any more")
         return run_id, _advance(run_id, reply)
 
-    def _save_plan(self, plan: Plan, dispatch: dict[str, Json], retention_ms: int) -> None:
+    def save_plan(self, plan: Plan, dispatch: dict[str, Json], retention_ms: int) -> None:
+        """Store a definition; without a run it is kept for `retention_ms`."""
         key = self.keys.plan(plan.hash)
         with self.client.pipeline(transaction=True) as pipe:
             pipe.hset(key, mapping=plan_fields(plan, dispatch))
             pipe.pexpire(key, retention_ms)
             pipe.execute()
+
+    def start_run(self, run_id: str) -> Advance | None:
+        """A run that waited for its slot has a place. Script: start_run.lua, O(entry steps)."""
+        return _advance(run_id, self._call("start_run", run_id))
 
     # --- one attempt -----------------------------------------------------------------------------------------
 
@@ -103,27 +107,33 @@ class RunStore(RunReader):
         reply = self._call("claim_step", run_id, step_id, worker, lease_ms)
         if reply is None:
             return None
-        attempt, failures, body, item, inputs, steps, workflow, agent, task, context = reply
+        attempt, before, failures, body, agent, task, context, *readable = reply
         step = _parse_step(body)
         if agent:
             step = replace(step, agent=agent, task=task)
-        index = _index(step_id)
-        readable = scope(run_id, workflow, _pairs(inputs), _triples(steps))
-        if index is not None:
-            readable |= {"item": unpack(item), "index": index}
         passed_on = json.loads(context) if context else None
-        return Claim(run_id, step_id, attempt, failures, step, readable, index, passed_on)
+        return Claim(run_id, step_id, attempt, failures, step, scope(run_id, step_id, readable), passed_on, before)
+
+    def load_decision(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json], dict[str, Json]]:
+        """A step to decide: its plan entry, its record, and what its expressions may read.
+
+        Script: load_decision.lua, O(values read).
+        """
+        body, record, *readable = self._call("load_decision", run_id, step_id)
+        return _parse_step(body), json.loads(record or "{}"), scope(run_id, step_id, readable)
 
     def finish_step(
         self,
         run_id: str,
         step_id: str,
         attempt: int,
-        output: str | None,
+        output: str | None = None,
         forward: Forward | None = None,
         sending: Sending | None = None,
     ) -> Advance | None:
-        """Record an attempt's output (JSON text; None for a gate, which has none).
+        """Record an attempt's output (JSON text; None for a gate or a loop, which have none).
+
+        Here and elsewhere, `attempt` from 0 downwards is a decision: the turn of a step inside a loop, negative.
 
         With `forward`, the next step's message is put on its queue in the same script, if that step is ready now; with
         `sending`, what the handler sends is stored in it.
@@ -145,8 +155,8 @@ class RunStore(RunReader):
         if advance is None:
             return None
         if sending is not None:
-            advance = replace(advance, posted=tuple(reply[5]))
-        if forward is None or not reply[4]:
+            advance = replace(advance, posted=tuple(reply[6]))
+        if forward is None or not reply[5]:
             return advance
         return replace(advance, ready=advance.ready[1:], forwarded=forward.step_id)
 
@@ -172,20 +182,31 @@ class RunStore(RunReader):
 
     # --- decisions -------------------------------------------------------------------------------------------
 
-    def admit_step(self, run_id: str, step_id: str, assigned: PlanStep | None = None) -> Advance | None:
-        """The step's `when` is true: it may go to its agent, or to the one that was chosen.
-
-        Script: admit_step.lua, O(1).
+    def admit_step(
+        self,
+        run_id: str,
+        step_id: str,
+        turn: int = 0,
+        *,
+        assigned: PlanStep | None = None,
+        cache_key: str = "",
+        limits: Sequence[Limit] = (),
+    ) -> Advance | None:
+        """What stood before a step is decided: it may go to its agent, or to the one that was chosen.
 
         Args:
             assigned: the step with the agent and task that were chosen for its capability.
+            cache_key: the key of the store under which the output is to be kept.
+            limits: its limits, with their keys evaluated.
+        Script: admit_step.lua, O(1).
         """
         chosen = ("", "", "") if assigned is None else (assigned.agent, assigned.task, json.dumps(single(assigned)))
-        return _advance(run_id, self._call("admit_step", run_id, step_id, *chosen, 0, ""))
+        told = json.dumps(limits_to_json(limits)) if limits else ""
+        return _advance(run_id, self._call("admit_step", run_id, step_id, turn, *chosen, 0, "", cache_key, told))
 
-    def park_step(self, run_id: str, step_id: str, *, again_ms: int, reason: str) -> None:
+    def park_step(self, run_id: str, step_id: str, turn: int, *, again_ms: int, reason: str) -> None:
         """Nobody can take the step now; it is decided again after `again_ms`. Script: admit_step.lua, O(1)."""
-        self._call("admit_step", run_id, step_id, "", "", "", again_ms, reason)
+        self._call("admit_step", run_id, step_id, turn, "", "", "", again_ms, reason, "", "")
 
     def hand_step(self, claim: Claim, to: PlanStep, context: dict[str, Json]) -> Advance | None:
         """Move a step that runs to another agent. Script: hand_step.lua, O(1).
@@ -197,39 +218,111 @@ class RunStore(RunReader):
         args = [claim.attempt, claim.step.agent, to.agent, to.task, segment, json.dumps(context)]
         return _advance(claim.run_id, self._call("hand_step", claim.run_id, claim.step_id, *args))
 
-    def skip_step(self, run_id: str, step_id: str, reason: str) -> Advance | None:
+    def skip_step(self, run_id: str, step_id: str, reason: str, turn: int = 0) -> Advance | None:
         """The step's `when` is false. Script: skip_step.lua, O(successors)."""
-        return _advance(run_id, self._call("skip_step", run_id, step_id, reason))
+        return _advance(run_id, self._call("skip_step", run_id, step_id, turn, reason))
 
-    def open_foreach(self, run_id: str, step_id: str, items: Sequence[str], max_parallel: int | None) -> Advance | None:
-        """Store the items (JSON texts) and offer the first of them. Script: open_foreach.lua, O(items)."""
+    def take_branch(self, run_id: str, step_id: str, branch: int | None, turn: int = 0) -> Advance | None:
+        """Which branch of a switch is taken; None: none. Script: take_branch.lua, O(branches)."""
+        return _advance(run_id, self._call("take_branch", run_id, step_id, turn, "" if branch is None else branch))
+
+    def open_foreach(
+        self, run_id: str, step_id: str, items: Sequence[str], max_parallel: int | None, turn: int = 0
+    ) -> Advance | None:
+        """Store the items (JSON texts) and start the first of them. Script: open_foreach.lua, O(items)."""
         packed = [pack(item) for item in items]
-        return _advance(run_id, self._call("open_foreach", run_id, step_id, max_parallel or 0, *packed))
+        return _advance(run_id, self._call("open_foreach", run_id, step_id, turn, max_parallel or 0, *packed))
 
-    def end_run(self, run_id: str, *, outputs: str | None = None, error: StepError | None = None) -> bool:
-        """Close a run whose steps are all done. False: somebody else has. Script: end_run.lua, O(1)."""
+    def turn_loop(self, run_id: str, step_id: str, turn: int, *, delay_ms: int = 0) -> Advance | None:
+        """Start the first or the next round of a loop. Script: turn_loop.lua, O(steps inside)."""
+        return _advance(run_id, self._call("turn_loop", run_id, step_id, turn, delay_ms))
+
+    def open_wait(
+        self, run_id: str, step_id: str, *, signal: str | None, most_ms: int | None, until_ms: int | None, turn: int
+    ) -> Advance | None:
+        """A step sleeps until a signal comes, or until the time is over, or there. Script: open_wait.lua, O(1)."""
+        times = [-1 if ms is None else ms for ms in (most_ms, until_ms)]
+        return _advance(run_id, self._call("open_wait", run_id, step_id, turn, signal or "", *times))
+
+    def drop_decision(self, run_id: str, step_id: str) -> None:
+        """Nothing of the step is to be decided now. One ZREM."""
+        self.client.zrem(self.keys.timers, f"decide {run_id} {step_id} 0")
+
+    def open_child(self, run_id: str, step_id: str, child_id: str, turn: int = 0) -> bool:
+        """Note which run a step waits for; that run is created next. Script: open_child.lua, O(1)."""
+        return bool(self._call("open_child", run_id, step_id, turn, child_id))
+
+    def end_run(self, run_id: str, *, outputs: str | None = None, error: StepError | None = None) -> Advance | None:
+        """The steps of a run are all done. None: somebody else has ended it. Script: end_run.lua, O(1)."""
         state = RunState.FAILED if error else RunState.SUCCEEDED
         failure = json.dumps(error.to_json()) if error else ""
-        return bool(self._call("end_run", run_id, state.value, pack(outputs) if outputs else "", failure))
+        return _advance(run_id, self._call("end_run", run_id, state.value, pack(outputs) if outputs else "", failure))
 
-    def cancel_run(self, run_id: str, *, error: StepError | None = None) -> bool:
-        """Stop a run at once: cancelled, or failed where an error is given (its time is up).
+    # --- steering --------------------------------------------------------------------------------------------
 
+    def cancel_run(self, run_id: str, *, error: StepError | None = None, at_once: bool = False) -> Advance | None:
+        """Stop a run: cancelled, or failed where an error is given (its time is up). What is done is undone first.
+
+        Args:
+            at_once: leave out compensations and `finally`.
         Returns:
-            False if the run was over already.
+            None if the run was over already, or is being stopped.
         Script: cancel_run.lua, O(steps).
         """
         state = RunState.FAILED if error else RunState.CANCELLED
-        reply = self._call("cancel_run", run_id, state.value, json.dumps(error.to_json()) if error else "")
-        if reply == -1:
+        failure = json.dumps(error.to_json()) if error else ""
+        return self._steered(run_id, self._call("cancel_run", run_id, state.value, failure, int(at_once)))
+
+    def pause_run(self, run_id: str, *, pause: bool = True) -> tuple[Advance | None, list[str]]:
+        """Hold a run, or let it go on. Returns also the child runs that it waits for; None: it was so already.
+
+        Raises:
+            RunNotFound. RunOver.
+        Script: pause_run.lua, O(steps).
+        """
+        reply = self._call("pause_run", run_id, int(pause))
+        advance = self._steered(run_id, reply)
+        return advance, [] if advance is None else list(reply[5])
+
+    def signal_run(self, run_id: str, name: str, data: str) -> tuple[Advance | None, list[str]]:
+        """Give a signal (data: JSON text) to a run. Returns the steps that it reached; None: it is kept.
+
+        Raises:
+            RunNotFound. RunOver.
+        Script: signal_run.lua, O(steps that wait for it).
+        """
+        reply = self._call("signal_run", run_id, name, "", pack(data), "")
+        if reply[0] == 2:
+            return None, []
+        advance = self._steered(run_id, reply)
+        return advance, list(reply[5])
+
+    def answer_step(self, run_id: str, step_id: str, data: str, error: StepError | None = None) -> Advance | None:
+        """Let a step that waits for a signal go on, or fail.
+
+        Raises:
+            RunNotFound. RunOver. StepNotWaiting.
+        Script: signal_run.lua, O(successors).
+        """
+        failure = json.dumps(error.to_json()) if error else ""
+        return self._steered(run_id, self._call("signal_run", run_id, "", step_id, data, failure), step_id)
+
+    def _steered(self, run_id: str, reply: list[Any], step_id: str = "") -> Advance | None:
+        if reply[0] == -1:
             raise RunNotFound(f"no run {run_id!r}", run_id=run_id)
-        return bool(reply)
+        if reply[0] == -2:
+            raise RunOver(f"run {run_id} is over: {reply[1]}", run_id=run_id, status=reply[1])
+        if reply[0] == -3:
+            state = f"it is {reply[1]}" if reply[1] else "the run has not reached it, or has no such step"
+            raise StepNotWaiting(f"step {step_id!r} of run {run_id} waits for no signal: {state}")
+        return _advance(run_id, reply)
 
     # --- repair ----------------------------------------------------------------------------------------------
 
-    def retry_step(self, run_id: str, step_id: str, attempt: int) -> Advance | None:
-        """A retry is due. Script: retry_step.lua, O(1)."""
-        return _advance(run_id, self._call("retry_step", run_id, step_id, attempt))
+    def wake_step(self, run_id: str, step_id: str, attempt: int) -> Advance | None:
+        """A step that sleeps is due. Script: wake_step.lua, O(1)."""
+        error = StepError("SignalTimeout", "the signal it waits for did not come in time", step_id)
+        return _advance(run_id, self._call("wake_step", run_id, step_id, attempt, json.dumps(error.to_json())))
 
     def lapse_lease(
         self, run_id: str, step_id: str, attempt: int, *, max_losses: int, error: StepError
@@ -261,21 +354,29 @@ def _parse_step(body: str) -> PlanStep:
     return step_from_json(json.loads(body))
 
 
+def _run_fields(order: Order) -> dict[str, str]:
+    fields = {
+        "workflow": order.plan.name, "version": order.plan.version, "plan": order.plan.hash,
+        "priority": order.priority, "retention_ms": str(order.retention_ms),
+        "input_names": json.dumps(sorted(order.inputs)),
+    }  # fmt: skip
+    policies = order.plan.policies
+    kept = {"succeeded": policies.keep_succeeded_ms, "failed": policies.keep_failed_ms, "cancelled": policies.keep_failed_ms}
+    fields |= {f"retention_{state}": str(ms) for state, ms in kept.items() if ms is not None}
+    if order.parent:
+        fields |= {"parent": order.parent[0], "parent_step": order.parent[1]}
+    if order.rerun_of:
+        fields["rerun_of"] = order.rerun_of
+    return fields | {f"i:{name}": text for name, text in order.inputs.items()}
+
+
 def _advance(run_id: str, reply: list[Any]) -> Advance | None:
     if reply[0] == 0:
         return None
-    _, priority, ready, decide = reply[:4]
+    _, priority, ready, decide, elsewhere = reply[:5]
     pairs = tuple(Ready(step_id, json.loads(segment)) for step_id, segment in _pairs(ready))
-    return Advance(run_id, pairs, tuple(decide), priority)
-
-
-def _index(step_id: str) -> int | None:
-    return int(step_id[step_id.index("[") + 1 : -1]) if step_id.endswith("]") else None
+    return Advance(run_id, pairs, tuple(decide), priority, tuple(_pairs(elsewhere)))
 
 
 def _pairs(flat: list[Any]) -> list[tuple[Any, Any]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _triples(flat: list[Any]) -> list[tuple[Any, Any, Any]]:
-    return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))

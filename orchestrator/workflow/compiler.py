@@ -8,88 +8,135 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from heapq import heappop, heappush
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import WorkflowInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
-from orchestrator.workflow.graph import Graph, Node, inline_joins
-from orchestrator.workflow.inputs import check_declaration, input_schema
+from orchestrator.workflow.children import Children
+from orchestrator.workflow.graph import Around, Graph, Node, before_of, inline_joins
+from orchestrator.workflow.inputs import input_schema
 from orchestrator.workflow.loader import LoadedWorkflow, Place
 from orchestrator.workflow.nearby import did_you_mean, listed
-from orchestrator.workflow.plan import ForEach, Plan, PlanStep, Retry
+from orchestrator.workflow.nodes import compensation, output_schemas, plan_step
+from orchestrator.workflow.plan import Plan, PlanStep
+from orchestrator.workflow.policies import check_file, policies
 from orchestrator.workflow.reads import Reader
-from orchestrator.workflow.routes import resolve_agent
-from orchestrator.workflow.spec import RetryPolicy, Step
 
 Json = Any
 
 
-def compile_workflow(loaded: LoadedWorkflow, *, agents: Catalog | None = None, limits: Settings | None = None) -> Plan:
-    """The plan of a workflow.
+def compile_workflow(
+    loaded: LoadedWorkflow,
+    *,
+    agents: Catalog | None = None,
+    limits: Settings | None = None,
+    above: tuple[Path, ...] = (),
+) -> Plan:
+    """The plan of a workflow, with those of the workflows it runs.
 
     Args:
         agents: those that are known, to check agents, tasks and parameters against; None: these are not checked.
+        above: the files of the workflows that run this one, the outermost first.
     Raises:
         WorkflowInvalid: every mistake, with its file and line.
     """
     limits = limits or Settings()
+    spec = loaded.spec
     graph = Graph(loaded, limits.max_nesting)
-    graph.block(loaded.spec.steps, ("steps",), [], None, 1)
+    graph.block(spec.steps, ("steps",), [], Around())
+    graph.block(spec.on_failure, ("on_failure",), [], Around(phase="on_failure"))
+    graph.block(spec.finally_, ("finally",), [], Around(phase="finally"))
     _resolve_needs(graph)
     order = _topological(graph)
-    reader = Reader(graph, order, limits.max_expression_bytes)
-    stuck = [node for node in graph.nodes.values() if node.id not in reader.upstream]
-    steps = [_plan_step(node, graph, agents) for node in (*order, *stuck)]
-    steps = [reader.read(step, graph.nodes[step.id]) for step in steps]
-    output_reads = reader.outputs(loaded.spec.outputs)
-    for name, declared in loaded.spec.inputs.items():
-        graph.problems += [(("inputs", name, *place), text) for place, text in check_declaration(declared)]
+    children = Children(loaded, agents, limits, above)
+    ordered = {node.id for node in order}
+    stuck = [node for node in graph.nodes.values() if node.id not in ordered]
+    made = [(plan_step(node, graph, agents, children), node) for node in (*order, *stuck)]
+    reader = Reader(graph, order, limits.max_expression_bytes, output_schemas(made, agents, children))
+    steps: list[PlanStep] = []
+    for step, node in made:
+        steps.append(reader.read(step, node))
+        if (undo := compensation(node, step, graph, agents)) is not None:
+            steps.append(reader.read_compensation(undo, node))
+    output_reads = reader.outputs(spec.outputs)
+    check_file(loaded, graph, steps, children)
     if len(graph.nodes) > limits.max_steps:
         graph.problems.append((("steps",), f"has {len(graph.nodes):,} steps; the limit is {limits.max_steps:,}"))
     found = [*loaded.problems, *(loaded.problem(place, message) for place, message in dict.fromkeys(graph.problems))]
+    found += children.problems
     if found:
         raise WorkflowInvalid(sorted(found, key=lambda problem: problem.line))
-    spec = loaded.spec
     return Plan(
         name=spec.name,
         version=spec.version,
-        steps=tuple(_linked(inline_joins(steps))),
+        steps=tuple(_linked(inline_joins(reader.with_previous(steps)))),
         outputs=spec.outputs,
         output_reads=output_reads,
         inputs_schema={name: input_schema(declared) for name, declared in spec.inputs.items()},
         priority=spec.priority,
         timeout_ms=spec.timeout,
+        policies=policies(spec),
+        schedule=spec.schedule.model_dump() if spec.schedule else None,
+        children=children.plans,
     )
 
 
 def _resolve_needs(graph: Graph) -> None:
     """Needs that the file writes name steps and containers; a container stands for its end."""
-    for place, written in graph.written:
-        _check_written(place, written, graph)
+    for place, written, around in graph.written:
+        _check_written(place, written, around, graph)
     for node in graph.nodes.values():
-        node.needs = list(dict.fromkeys(end for need in node.needs if (end := graph.resolve(need)) in graph.nodes))
-        if node.spec is not None and node.spec.run_if in ("all_success", "any_success") and not node.needs:
+        ends = [graph.resolve(need) for need in node.needs]
+        node.needs = list(dict.fromkeys(end for end in ends if end in graph.nodes and _beside(node, graph.nodes[end])))
+        if node.spec is not None and node.spec.run_if in ("all_success", "any_success") and not node.needs and not node.only:
             message = f"{node.spec.run_if!r} asks how the steps in `needs` ended, and the step needs none"
             graph.problems.append(((*node.place, "run_if"), message))
 
 
-def _check_written(place: Place, written: list[str], graph: Graph) -> None:
+def _beside(node: Node, other: Node) -> bool:
+    return (node.around.scope, node.around.phase) == (other.around.scope, other.around.phase)
+
+
+def _check_written(place: Place, written: list[str], around: Around, graph: Graph) -> None:
     for at, need in enumerate(written):
+        here = (*place, "needs", at)
         if need not in graph.ends:
             near = did_you_mean(need, graph.ends) or f"; there is {listed(graph.ends)}"
-            graph.problems.append(((*place, "needs", at), f"no step {need!r}{near}"))
+            graph.problems.append((here, f"no step {need!r}{near}"))
         elif written.index(need) != at:
-            graph.problems.append(((*place, "needs", at), f"needs {need!r} twice"))
+            graph.problems.append((here, f"needs {need!r} twice"))
+        elif graph.nodes.get(graph.ends[need]) is None:
+            continue  # its container has mistakes of its own
+        elif (other := graph.nodes[graph.ends[need]].around).phase != around.phase:
+            where = "the steps" if other.phase == "main" else f"`{other.phase}`"
+            graph.problems.append((here, f"{need!r} is one of {where}, which are over or have not begun by then"))
+        elif other.scope is not None and other.scope != around.scope and not _around(around.scope, other.scope, graph):
+            graph.problems.append((here, f"{need!r} is inside {other.scope!r}; write needs: [{other.scope}]"))
+        elif other.scope != around.scope:
+            message = f"{need!r} is outside of {around.scope!r}; write it under `needs` of {around.scope!r}"
+            graph.problems.append((here, message))
+
+
+def _around(scope: str | None, outer: str, graph: Graph) -> bool:
+    """Whether a container is `outer` or inside it."""
+    while scope is not None and scope != outer:
+        scope = graph.nodes[scope].around.scope
+    return scope is not None
 
 
 def _topological(graph: Graph) -> list[Node]:
-    """File order, as far as the needs allow (Kahn's algorithm). A cycle is a problem; what it stops is left out."""
-    waiting = {node.id: len(node.needs) for node in graph.nodes.values()}
+    """File order, as far as the needs allow (Kahn's algorithm): a loop or foreach, then its body, then what needs it.
+
+    A cycle is a problem; what it stops is left out.
+    """
+    before = {node.id: before_of(node, graph) for node in graph.nodes.values()}
+    waiting = {name: len(others) for name, others in before.items()}
     followers: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for node in graph.nodes.values():
-        for need in node.needs:
-            followers[need].append(node.id)
+    for name, others in before.items():
+        for other in others:
+            followers[other].append(name)
     names = list(graph.nodes)
     numbers = {name: number for number, name in enumerate(names)}
     ready = [numbers[name] for name, count in waiting.items() if count == 0]
@@ -103,80 +150,18 @@ def _topological(graph: Graph) -> list[Node]:
                 heappush(ready, numbers[follower])
     if len(order) < len(graph.nodes):
         stuck = {name for name, count in waiting.items() if count > 0}
-        cycle = _cycle(graph, stuck)
+        cycle = _cycle(before, stuck)
         shown = " -> ".join(name.removesuffix(".end") for name in reversed(cycle))
         graph.problems.append((graph.nodes[cycle[0]].place, f"the steps need each other: {shown}"))
     return order
 
 
-def _cycle(graph: Graph, stuck: set[str]) -> list[str]:
+def _cycle(before: dict[str, list[str]], stuck: set[str]) -> list[str]:
     """One cycle among steps that can never start, each needing the next one, the first named again last."""
-    path = [next(name for name in graph.nodes if name in stuck)]
+    path = [next(name for name in before if name in stuck)]
     while path.count(path[-1]) == 1:
-        path.append(next(need for need in graph.nodes[path[-1]].needs if need in stuck))
+        path.append(next(need for need in before[path[-1]] if need in stuck))
     return path[path.index(path[-1]) :]
-
-
-def _plan_step(node: Node, graph: Graph, agents: Catalog | None) -> PlanStep:
-    needs = tuple(node.needs)
-    spec = node.spec
-    if spec is None:
-        return PlanStep(node.id, "join", needs=needs, gate=node.gate)
-    if node.kind == "set":
-        _refuse_agent_keys(node, spec, graph)
-    agent, task = resolve_agent(node, spec, graph, agents)
-    defaults = graph.loaded.spec.defaults
-    has_agent = node.kind in ("task", "foreach")
-    return PlanStep(
-        id=node.id,
-        kind=node.kind,
-        needs=needs,
-        run_if=spec.run_if or "none_failed",
-        gate=node.gate,
-        when=_as_expression(spec.when),
-        agent=agent,
-        capability=spec.capability if node.kind == "task" else None,
-        task=task,
-        params=spec.with_ or {},
-        values=spec.set,
-        foreach=_foreach(node, spec, graph),
-        retry=_retry(spec.retry or defaults.retry) if has_agent else Retry(),
-        timeout_ms=(spec.timeout or defaults.timeout) if has_agent else None,
-        on_error=spec.on_error or "fail",
-        priority=spec.priority,
-    )
-
-
-def _refuse_agent_keys(node: Node, spec: Step, graph: Graph) -> None:
-    for key in ("task", "with", "retry", "timeout", "priority"):
-        if (key if key != "with" else "with_") in spec.model_fields_set:
-            graph.problems.append(((*node.place, key), f"`set` runs on no agent, so it has no {key!r}"))
-
-
-def _foreach(node: Node, spec: Step, graph: Graph) -> ForEach | None:
-    if node.kind == "foreach":
-        return ForEach(spec.foreach, spec.max_parallel, spec.on_item_error or "fail")
-    for key in ("max_parallel", "on_item_error"):
-        if key in spec.model_fields_set:
-            graph.problems.append(((*node.place, key), f"{key!r} belongs to a `foreach`, and the step has none"))
-    return None
-
-
-def _as_expression(when: str | bool | None) -> str | None:
-    return f"${{{{ {str(when).lower()} }}}}" if isinstance(when, bool) else when
-
-
-def _retry(policy: RetryPolicy | None) -> Retry:
-    if policy is None:
-        return Retry()
-    return Retry(
-        max_attempts=policy.max_attempts,
-        delay_ms=policy.delay,
-        backoff=policy.backoff,
-        max_delay_ms=policy.max_delay,
-        jitter=policy.jitter,
-        give_up_on=tuple(policy.give_up_on),
-    )
 
 
 def _linked(steps: Iterable[PlanStep]) -> list[PlanStep]:

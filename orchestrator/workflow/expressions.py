@@ -29,12 +29,15 @@ LIMIT_S = 1.0
 class References:
     """What a template reads. `inputs` is None when it reads them all (`inputs` as a whole).
 
-    `names` are the first words of what it reads: `steps`, `item`, `secrets`.
+    `names` are the first words of what it reads: `steps`, `item`, `secrets`. `previous` are the steps of the round
+    before, None when it reads that as a whole. `outputs` are the fields that it reads of outputs: (step, field, ...).
     """
 
     steps: frozenset[str] = frozenset()
     inputs: frozenset[str] | None = frozenset()
     names: frozenset[str] = frozenset()
+    previous: frozenset[str] | None = frozenset()
+    outputs: frozenset[tuple[str, ...]] = frozenset()
 
 
 def render(template: Json, scope: Mapping[str, Any], *, limit_s: float = LIMIT_S) -> Json:
@@ -69,17 +72,31 @@ def references(template: Json) -> References:
     steps: set[str] = set()
     inputs: set[str] = set()
     names: set[str] = set()
-    all_inputs = False
+    previous: set[str] = set()
+    outputs: set[tuple[str, ...]] = set()
+    all_inputs = all_previous = False
     for found in expressions_in(template):
         for path in found.paths:
             names.add(path.root)
             if path.root == "steps" and path.members:
                 steps.add(path.members[0])
+                if path.members[1:2] == ("output",):
+                    fields = path.members[2:-1] if path.tested else path.members[2:]
+                    outputs.add((path.members[0], *fields))
+            elif path.root == "round" and path.members[:1] == ("previous",):
+                previous.update(path.members[1:2])
+                all_previous = all_previous or len(path.members) == 1
             elif path.root == "inputs" and path.members:
                 inputs.add(path.members[0])
             elif path.root == "inputs":
                 all_inputs = True
-    return References(frozenset(steps), None if all_inputs else frozenset(inputs), frozenset(names))
+    return References(
+        frozenset(steps),
+        None if all_inputs else frozenset(inputs),
+        frozenset(names),
+        None if all_previous else frozenset(previous),
+        frozenset(outputs),
+    )
 
 
 def check(template: Json, *, max_bytes: int = MAX_BYTES) -> list[str]:

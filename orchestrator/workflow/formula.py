@@ -13,10 +13,11 @@ from orchestrator.workflow.evaluation import program
 from orchestrator.workflow.functions import KNOWN
 from orchestrator.workflow.nearby import did_you_mean, listed
 
-ROOTS = ("inputs", "steps", "item", "index", "run", "secrets")
+ROOTS = ("inputs", "steps", "item", "index", "round", "run", "secrets")
 STEP_FIELDS = ("output", "status", "error", "attempts")
 ERROR_FIELDS = ("type", "message", "step", "attempt")
 RUN_FIELDS = ("id", "workflow", "error")
+ROUND_FIELDS = ("index", "previous")
 MAX_NESTING = 32
 MAX_LINKS = 256
 _HYPHEN = re.compile(r"(?<![\w.])steps\.([A-Za-z_]\w*(?:-\w+)+)")
@@ -140,6 +141,8 @@ class Formula:
             return _wrong_step(path)
         if path.root == "run":
             return _wrong_field(path, path.members, RUN_FIELDS)
+        if path.root == "round":
+            return _wrong_round(path)
         if path.root == "secrets" and not path.members:
             return "name the secret: secrets.NAME"
         return None
@@ -151,6 +154,13 @@ def _wrong_step(path: Path) -> str | None:
     wrong = _wrong_field(path, path.members[1:], STEP_FIELDS)
     if wrong is None and path.members[1] == "error" and len(path.members) > 2:
         return _wrong_field(path, path.members[2:], ERROR_FIELDS)
+    return wrong
+
+
+def _wrong_round(path: Path) -> str | None:
+    wrong = _wrong_field(path, path.members, ROUND_FIELDS)
+    if wrong is None and path.members[0] == "previous" and len(path.members) > 1:
+        return _wrong_field(path, path.members[2:], STEP_FIELDS)
     return wrong
 
 

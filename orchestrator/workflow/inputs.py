@@ -50,7 +50,7 @@ def check_declaration(declared: Input) -> list[tuple[Place, str]]:
             return [((low,), f"{low!r} is larger than {high!r}, so that no value fits")]
     if declared.required:
         return []
-    wrong = _wrong(declared.default, input_schema(declared))
+    wrong = wrong_value(declared.default, input_schema(declared))
     return [(("default",), wrong)] if wrong else []
 
 
@@ -82,7 +82,7 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
             problems.append(Problem("inputs", 0, name, f"is required ({kind}): give it with -i {name}=..."))
             continue
         value = given.get(name, declared.get("default"))
-        wrong = _wrong(value, declared) if name in given else None
+        wrong = wrong_value(value, declared) if name in given else None
         if wrong:
             problems.append(Problem("inputs", 0, name, wrong))
         values[name] = float(value) if declared["type"] == "number" and not wrong else value
@@ -111,7 +111,8 @@ def parse_input(schema: Mapping[str, Mapping[str, Json]], name: str, text: str) 
         raise ValueError(f"must be {_ARTICLE.get(kind, 'a')} {kind} such as {example}, and is {text!r}") from None
 
 
-def _wrong(value: Json, declared: Mapping[str, Json]) -> str | None:
+def wrong_value(value: Json, declared: Mapping[str, Json]) -> str | None:
+    """Why a value does not fit a declaration, or None."""
     kind = declared["type"]
     if strange := _not_json(value):
         return strange

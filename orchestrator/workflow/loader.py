@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.nearby import did_you_mean, listed
-from orchestrator.workflow.spec import LATER, Input, Step, Workflow
+from orchestrator.workflow.spec import Branch, Input, Step, Workflow
 from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml
 
 Json = Any
@@ -117,7 +117,7 @@ def _invalid(file: str, line: int, message: str) -> WorkflowInvalid:
     return WorkflowInvalid([Problem(file, line, "", message)])
 
 
-_UNIONS = ("when", "foreach", "minimum", "maximum")
+_UNIONS = ("when", "foreach", "until", "for", "minimum", "maximum")
 
 
 def place_of(loc: Place) -> Place:
@@ -164,6 +164,7 @@ def in_words(found: Any, place: Place) -> str:
 
 _WANTED = {
     "when": "an expression `${{ ... }}`, true or false",
+    "until": "an expression `${{ ... }}`",
     "foreach": "a list, or an expression `${{ ... }}` that gives one",
     "minimum": "a number",
     "maximum": "a number",
@@ -176,7 +177,7 @@ _NAME_RULES = {
 
 
 def _out_of_range(limits: dict[str, int], place: Place, given: Json) -> str:
-    if place[-1] in ("timeout", "delay", "max_delay"):
+    if place[-1] in ("timeout", "delay", "max_delay", "ttl", "succeeded", "failed", "for"):
         return f"must be {'longer than 0' if 'ge' in limits else 'no longer than 366d'}, and is {_short(given)}"
     word, limit = ("at least", limits["ge"]) if "ge" in limits else ("at most", limits["le"])
     return f"must be {word} {limit}, and is {_short(given)}"
@@ -191,8 +192,6 @@ def _odd_letter(text: str) -> str:
 def _unknown_key(place: Place) -> str:
     model = _model_at(place[:-1])
     key = str(place[-1])
-    if key in LATER.get(model.__name__, ()):
-        return f"{key!r} is not supported yet by this version"
     if key == "<<":
         return "merge keys (`<<`) are no part of YAML 1.2; write the keys out"
     known = [field.alias or name for name, field in model.model_fields.items()]
@@ -207,8 +206,10 @@ def _model_at(place: Place) -> type[BaseModel]:
             continue
         if part == "inputs" and model is Workflow:
             model = Input
-        elif part in ("steps", "parallel"):
+        elif part in ("steps", "parallel", "on_failure", "finally"):
             model = Step
+        elif part == "switch":
+            model = Branch
         else:
             field = next((field for name, field in model.model_fields.items() if (field.alias or name) == part), None)
             nested = [field.annotation, *get_args(field.annotation)] if field else []

@@ -7,38 +7,37 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration
+
 Json = Any
 
 PRIORITIES = ("low", "medium", "high", "urgent", "emergency")
 Priority = Literal["low", "medium", "high", "urgent", "emergency"]
 RunIf = Literal["none_failed", "all_success", "any_success", "all_done", "always"]
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-#: Words of the language that this version does not know how to run yet, by the model they belong to.
-LATER = {
-    "Workflow": {"on_failure", "finally", "idempotency", "concurrency", "limits", "schedule", "retention", "tests"},
-    "Step": {"loop", "switch", "wait", "workflow", "compensate", "fallback", "output_schema", "cache", "limits"},
-    "Branch": set(),
-}
-
-
-def _duration(value: Any) -> int:
-    found = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-    if not found:
-        bare = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        hint = f"write {value}s" if bare else "write it as 500ms, 30s, 5m, 24h or 7d"
-        raise ValueError(f"{value!r} is no duration; {hint}")
-    return int(found[1]) * _UNITS_MS[found[2]]
-
 
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _wait_for(value: Any) -> Any:
+    return value if isinstance(value, str) and "${{" in value else parse_duration(value)
+
+
+def _rate(value: Any) -> Any:
+    found = re.fullmatch(r"([0-9]+)/(.+)", value) if isinstance(value, str) else None
+    if not found or int(found[1]) < 1 or parse_duration(found[2]) < 1:
+        raise ValueError(f"{value!r} is no rate; write it as 60/1m or 5/1s")
+    return int(found[1]), parse_duration(found[2])
+
+
 #: Milliseconds, written `500ms 30s 5m 24h 7d`.
-Duration = Annotated[int, BeforeValidator(_duration), Field(le=366 * 86_400_000)]
+Duration = Annotated[int, BeforeValidator(parse_duration), Field(le=MAX_DURATION_MS)]
 #: A time-out: a duration that is not zero.
-Timeout = Annotated[int, BeforeValidator(_duration), Field(ge=1, le=366 * 86_400_000)]
+Timeout = Annotated[int, BeforeValidator(parse_duration), Field(ge=1, le=MAX_DURATION_MS)]
+#: A duration, or an expression that gives one.
+WaitFor = Annotated[int | str, BeforeValidator(_wait_for)]
+#: (starts, in so many milliseconds), written `60/1m`.
+Rate = Annotated[tuple[int, int], BeforeValidator(_rate)]
 StepId = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -84,6 +83,66 @@ class Input(Model):
         return "default" not in self.model_fields_set
 
 
+class Loop(Model):
+    """Rounds of `steps`: until a condition holds, at most so many."""
+
+    until: str | bool
+    max_iterations: int = Field(ge=1, le=100_000)
+    delay: Duration = 0
+
+
+class Wait(Model):
+    """What a step sleeps for: a signal, a duration, or a time (RFC 3339). `timeout` belongs to a signal."""
+
+    signal: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")] | None = None
+    for_: WaitFor | None = Field(None, alias="for")
+    until: str | None = None
+    timeout: Timeout | None = None
+    on_timeout: Literal["fail", "continue"] | None = None
+
+
+class Branch(Model):
+    """One branch of a `switch`: its condition, or `default: true`."""
+
+    when: str | bool | None = None
+    default: Literal[True] | None = None
+    steps: list[Step] = Field(min_length=1)
+    description: str | None = None
+
+
+class Fallback(Model):
+    """Who takes the step over when it has failed for good."""
+
+    agent: str
+    task: str | None = None
+
+
+class Compensation(Model):
+    """What undoes a step that succeeded, when the run fails or is cancelled."""
+
+    agent: str | None = None
+    capability: str | None = None
+    task: str | None = None
+    with_: dict[str, Json] | None = Field(None, alias="with")
+    retry: RetryPolicy | None = None
+    timeout: Timeout | None = None
+
+
+class Cache(Model):
+    """An output is taken over from an earlier attempt with the same key, of any run."""
+
+    key: str
+    ttl: Timeout
+
+
+class Limit(Model):
+    """What all workers together keep to: so many starts in a time (`rate: 60/1m`), or so many at once (`max`)."""
+
+    key: str = Field(min_length=1)
+    rate: Rate | None = None
+    max: int | None = Field(None, ge=1)
+
+
 class Step(Model):
     """One entry of `steps`. Which keys it has says what it is: an agent's task, a `foreach`, a `set`, a `parallel`."""
 
@@ -91,6 +150,7 @@ class Step(Model):
     agent: str | None = None
     capability: str | None = None
     task: str | None = None
+    workflow: str | None = Field(None, min_length=1)
     with_: dict[str, Json] | None = Field(None, alias="with")
     needs: list[str] | None = None
     when: str | bool | None = None
@@ -101,11 +161,71 @@ class Step(Model):
     retry: RetryPolicy | None = None
     timeout: Timeout | None = None
     on_error: Literal["fail", "continue"] | None = None
+    fallback: Fallback | None = None
+    compensate: Compensation | None = None
     priority: Priority | None = None
+    limits: list[Limit] | None = None
+    cache: Cache | None = None
+    output_schema: dict[str, Json] | None = None
     set: dict[str, Json] | None = None
+    wait: Wait | None = None
     parallel: list[Step] | None = Field(None, min_length=1)
+    switch: list[Branch] | None = Field(None, min_length=1)
+    loop: Loop | None = None
     steps: list[Step] | None = Field(None, min_length=1)
     description: str | None = None
+
+
+class Idempotency(Model):
+    """Runs with the same key are one run."""
+
+    key: str
+    ttl: Timeout = 86_400_000
+    on_duplicate: Literal["return_existing", "reject"] = "return_existing"
+
+
+class Concurrency(Model):
+    """How many runs with the same key go on at a time, on all machines together."""
+
+    key: str
+    max_runs: int = Field(1, ge=1)
+    on_limit: Literal["queue", "reject", "cancel_oldest"] = "queue"
+
+
+class Schedule(Model):
+    """When the workflow starts by itself."""
+
+    cron: str
+    timezone: str = "UTC"
+    inputs: dict[str, Json] = {}
+    overlap: Literal["skip", "allow", "queue"] = "skip"
+    catchup: Literal["none", "latest", "all"] = "latest"
+
+
+class Retention(Model):
+    """How long a run is kept after its end."""
+
+    succeeded: Timeout | None = None
+    failed: Timeout | None = None
+
+
+class Expectation(Model):
+    """What a test of the file expects. What is left out is not looked at."""
+
+    status: Literal["succeeded", "failed", "cancelled"] | None = None
+    outputs: dict[str, Json] | None = None
+    skipped: list[str] | None = None
+    ran: list[str] | None = None
+
+
+class Case(Model):
+    """One test of the file, for `orchestrator test`: what the agents answer, and what shall come of it."""
+
+    name: str
+    inputs: dict[str, Json] = {}
+    mock: dict[str, Json] = {}
+    signals: dict[str, Json] = {}
+    expect: Expectation
 
 
 class Workflow(Model):
@@ -117,6 +237,13 @@ class Workflow(Model):
     inputs: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Input] = {}
     priority: Priority = "medium"
     timeout: Timeout | None = None
+    idempotency: Idempotency | None = None
+    concurrency: Concurrency | None = None
+    schedule: Schedule | None = None
+    retention: Retention = Retention()
     defaults: Defaults = Defaults()
     steps: list[Step] = Field(min_length=1)
     outputs: dict[str, Json] | None = None
+    on_failure: list[Step] = []
+    finally_: list[Step] = Field([], alias="finally")
+    tests: list[Case] = []

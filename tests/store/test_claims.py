@@ -47,7 +47,7 @@ def test_a_late_answer_changes_nothing(store: RunStore, create: Callable) -> Non
     run_id, _ = create(plan(task("a")))
     claim(store, run_id, "a")
     store.fail_step(run_id, "a", 1, ERROR, retry_delay_ms=0)
-    store.retry_step(run_id, "a", 1)
+    store.wake_step(run_id, "a", 1)
     assert claim(store, run_id, "a", "w2").attempt == 2
     assert store.finish_step(run_id, "a", 1, '"late"') is None
     assert store.fail_step(run_id, "a", 1, ERROR, retry_delay_ms=None) is None
@@ -90,7 +90,7 @@ def test_a_failed_attempt_waits_for_its_retry(store: RunStore, timers: Timers, c
     store.fail_step(run_id, "a", 1, ERROR, retry_delay_ms=60_000)
     assert store.read_steps(run_id)["a"].state is StepState.WAITING
     assert claim(store, run_id, "a") is None
-    assert store.retry_step(run_id, "a", 1) is None, "not due yet"
+    assert store.wake_step(run_id, "a", 1) is None, "not due yet"
     assert timers.take_due(limit=10, hold_ms=1000).timers == ()
 
 

@@ -12,7 +12,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.records import StepError
+from orchestrator.records import Order, StepError
 from orchestrator.states import RUN_TRANSITIONS, TRANSITIONS, RunState, StepState
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.plan import PlanStep
@@ -74,7 +74,7 @@ class Walker:
             lambda: store.finish_step(run_id, step_id, attempt, "1"),
             lambda: store.fail_step(run_id, step_id, attempt, ERROR, retry_delay_ms=self.random.choice([None, 0])),
             lambda: store.lapse_lease(run_id, step_id, attempt, max_losses=2, error=ERROR),
-            lambda: store.retry_step(run_id, step_id, attempt),
+            lambda: store.wake_step(run_id, step_id, attempt),
             lambda: store.extend_lease(run_id, step_id, worker="w", lease_ms=0),
         ]
         self.random.choice(calls)()
@@ -93,7 +93,7 @@ class Walker:
         store, run_id = self.store, self.run_id
         base = self.steps[step_id.partition("[")[0]]
         if state is StepState.WAITING:
-            store.retry_step(run_id, step_id, attempts)
+            store.wake_step(run_id, step_id, attempts)
         elif state is StepState.RUNNING and items is not None:
             if store.load_step(run_id, step_id)[1].get("failure"):
                 store.fail_step(run_id, step_id, 0, ERROR, retry_delay_ms=None)
@@ -125,13 +125,13 @@ def connection(client: redis.Redis) -> redis.Redis:
 def test_only_lawful_moves_happen(connection: redis.Redis, steps: list[PlanStep], seed: int, calls: int) -> None:
     store = RunStore(connection, KEYS)
     run_id, made = f"walk{next(_ids)}", plan(*steps)
-    store.create_run(run_id, made, dispatch_table(made), {}, priority="low", retention_ms=60_000)
+    store.create_run(Order(run_id, made, {}, dispatch_table, priority="low", retention_ms=60_000))
     walker = Walker(store, run_id, steps, seed)
     for _ in range(calls):
         walker.anything()
         walker.check()
     walker.work_off()
-    assert connection.zcard(KEYS.timers) == 0, "timers are left behind"
+    assert connection.zrange(KEYS.timers, 0, -1) == [], "timers are left behind"
     assert connection.zcard(KEYS.ready) == 0, "dispatches are left behind"
     assert connection.hget(KEYS.queues, "running writer") in (None, "0")
     assert connection.hget(KEYS.run(run_id), "active") == "0"

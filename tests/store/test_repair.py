@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.errors import RunNotFound
-from orchestrator.records import StepError
+from orchestrator.records import Order, StepError
 from orchestrator.states import RunState, StepState
 from orchestrator.store.runs import Lease, RunStore
 from orchestrator.store.timers import Timers
+from orchestrator.workflow.segments import dispatch_table
 from tests.factories import foreach, plan, task
 from tests.waiting import wait_until
 
@@ -59,8 +60,8 @@ def test_cancel_stops_everything_at_once_and_tells_the_worker(
 ) -> None:
     run_id, _ = create(plan(task("a"), task("b"), foreach("f", "a")))
     store.claim_step(run_id, "a", worker="w1", lease_ms=60_000)
-    assert store.cancel_run(run_id) is True
-    assert store.cancel_run(run_id) is False
+    assert store.cancel_run(run_id) is not None
+    assert store.cancel_run(run_id) is None
     assert store.read_run(run_id).state is RunState.CANCELLED
     assert {step.state for step in store.read_steps_in_order(run_id)} == {StepState.CANCELLED}
     assert store.claim_step(run_id, "b", worker="w", lease_ms=1) is None
@@ -111,9 +112,8 @@ def test_a_step_is_suspect_when_its_queue_is_empty(timers: Timers, create: Calla
 
 def test_the_same_idempotency_key_gives_the_same_run(store: RunStore, create: Callable) -> None:
     first, _ = create(plan(task("a")), idempotency_key="k", idempotency_ttl_ms=60_000)
-    again, advance = store.create_run(
-        "other", plan(task("a")), {}, {}, priority="low", retention_ms=1, idempotency_key="k", idempotency_ttl_ms=1000
-    )
+    order = Order("other", plan(task("a")), {}, dispatch_table, "low", 1, idempotency_key="k", idempotency_ttl_ms=1000)
+    again, advance = store.create_run(order)
     assert (again, advance) == (first, None)
     assert [run.id for run in store.list_runs()] == [first]
 

@@ -1,43 +1,76 @@
--- Purpose: give a step to one worker under a lease. pending -> running
+-- Purpose: give a step to one worker under a lease. pending -> running | waiting (a limit is reached)
 -- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms.
--- Returns: {attempt, failures, body, item, {input, value, ...}, {step, record, output, ...},
---          workflow, agent, task, context}, or nil: not to be had
---          (done, taken, not due, run over). A message that is late or doubled ends here.
+-- Returns: {attempt, attempts of earlier rounds, failures, body, agent, task, context, what `scope_of` returns}, or
+--          nil: not to be had (done, taken, not due, limited, run over). A message that is late or doubled ends here.
 -- Cost: O(inputs and steps that the step's expressions name).
 local id, worker = ARGV[2], ARGV[3]
-local run = redis.call('HMGET', RUN, 'state', 'closing', 'workflow')
-if run[2] or (run[1] ~= 'running' and run[1] ~= 'pending') then return nil end
 local rec = record(id)
-if not rec or rec.state ~= 'pending' or not rec.queue then return nil end
+if not rec or rec.state ~= 'pending' or not rec.queue or run.state == 'paused' then return nil end
 local graph = node(id)
-started()
+if not live(graph) then return nil end
+
+-- Under `rate` a step gets the next free moment, under `max` a place, or its turn to wait for one.
+-- Returns when to try again, or nil: now.
+local function wait_for(limit)
+  local key = PREFIX .. 'limit:' .. limit.key
+  if limit.max then
+    rec.limited = rec.limited or {}
+    local member = rec.limited[limit.key] or (RUN_ID .. ' ' .. id .. ' ' .. (rec.attempt or 0))
+    if redis.call('SISMEMBER', key, member) == 1 then return nil end
+    rec.limited[limit.key] = member
+    if redis.call('SCARD', key) < limit.max then
+      redis.call('SADD', key, member)
+      return nil
+    end
+    local rank = string.format('%d%013d', RANKS[graph.priority or run.priority], NOW)
+    redis.call('ZADD', key .. ':wait', 'NX', rank, member)
+    return NOW + LIMIT_POLL_MS
+  end
+  rec.reserved = rec.reserved or {}
+  local due = rec.reserved[limit.key]
+  if not due then
+    due = NOW
+    local oldest = redis.call('ZRANGE', key, -limit.rate, -limit.rate, 'WITHSCORES')
+    if oldest[2] then due = math.max(NOW, tonumber(oldest[2]) + limit.per_ms) end
+    redis.call('ZADD', key, due, RUN_ID .. ' ' .. id .. ' ' .. (rec.attempt or 0))
+    redis.call('ZREMRANGEBYRANK', key, 0, -(limit.rate + 1))
+    redis.call('PEXPIRE', key, due - NOW + limit.per_ms)
+    rec.reserved[limit.key] = due
+  end
+  if due > NOW then return due end
+end
+
+local due
+for _, limit in ipairs(rec.limits or graph.limits or {}) do
+  local again = wait_for(limit)
+  if again and (not due or again > due) then
+    due = again
+    rec.reason = 'waits for the limit ' .. limit.key
+  end
+  if again and limit.max then break end
+end
 withdraw(id, rec)
 -- How far the queue has been worked off. A step sent again says nothing of that: either of its messages may be this.
 local mark = 'mark ' .. rec.queue
 if not rec.resent and redis.call('HGET', QUEUES, mark) < rec.seq then redis.call('HSET', QUEUES, mark, rec.seq) end
 rec.resent = nil
+if due then
+  rec.state, rec.retry_at, rec.seq, rec.queue = 'waiting', due, nil, nil
+  save(id, rec)
+  timer(due, 'retry', RUN_ID, id, rec.attempt or 0)
+  emit('step.limited', id, nil, rec.reason)
+  return nil
+end
+started()
 redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), 1)
 redis.call('HINCRBY', RUN, 'active', 1)
 rec.attempt = (rec.attempt or 0) + 1
-rec.state, rec.worker, rec.seq = 'running', worker, nil
+rec.state, rec.worker, rec.seq, rec.reason = 'running', worker, nil, nil
 rec.started_at = rec.started_at or NOW
 rec.lease_until = NOW + ARGV[4]
 save(id, rec)
 timer(rec.lease_until, 'lease', RUN_ID, id, rec.attempt)
 if graph.timeout_ms then timer(NOW + graph.timeout_ms, 'timeout', RUN_ID, id, rec.attempt) end
-emit('step.started', id, rec.attempt, cjson.encode({worker = worker}))
-local base = base_of(id)
-local inputs, steps = {}, {}
-local names = graph.reads_inputs or cjson.decode(redis.call('HGET', RUN, 'input_names'))
-for _, name in ipairs(names) do
-  inputs[#inputs + 1] = name
-  inputs[#inputs + 1] = redis.call('HGET', RUN, 'i:' .. name)
-end
-for _, other in ipairs(graph.reads) do
-  steps[#steps + 1] = other
-  steps[#steps + 1] = redis.call('HGET', STEPS, other)
-  steps[#steps + 1] = redis.call('HGET', OUTPUTS, other)
-end
-local item = base and redis.call('HGET', OUTPUTS, 'i:' .. id) or false
-return {rec.attempt, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. (base or id)), item, inputs, steps, run[3],
-  rec.agent or '', rec.task or '', rec.context or ''}
+emit('step.started', id, tries(rec), cjson.encode({worker = worker}))
+return {rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)), rec.agent or '',
+  rec.task or '', rec.context or '', scope_of(id, graph)}

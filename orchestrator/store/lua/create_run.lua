@@ -1,22 +1,80 @@
--- Purpose: record a new run and find its first steps. -> pending
--- KEYS: as _lib, 12 runs zset, 13 idempotency key (string; the run key again when there is none).
--- ARGV: 2 idempotency ttl ms (0: no key), 3 run time-out ms (0: none), then field, value pairs of the run hash.
--- Returns: {1, priority, ready, decide} created; {0, run id} the key was used before; {-1} the plan is not stored.
--- Cost: O(inputs + entry steps).
+-- Purpose: record a new run and find its first steps, unless it has to wait for others of its kind. -> pending
+-- KEYS: as _lib, 12 runs zset, 13 idempotency key (string; the run key again when there is none), 14 the steps of the
+--       parent (the run key again when there is none).
+-- ARGV: 2 idempotency ttl ms (0: no key), 3 run time-out ms (0: none), 4 slot ('': none), 5 runs at a time in it,
+--       6 1: do not wait for a place, 7 step of the parent, 8 how many kept steps, then for each: id, record, output;
+--       then field, value pairs of the run hash.
+-- Returns: {1, priority, ready, decide, elsewhere} created; {2, oldest holder, runs that wait before it, ...} it waits for its slot;
+--          {0, run id} the key was used before; {-1} a plan is not stored; {-2, holder, ...} no place in its slot;
+--          {-3} the parent does not wait for it.
+-- Cost: O(inputs + entry steps + kept steps).
+local slot, kept = ARGV[4], tonumber(ARGV[8])
+if redis.call('EXISTS', RUN) == 1 then return {0, RUN_ID} end
 if tonumber(ARGV[2]) > 0 then
   local known = redis.call('GET', KEYS[13])
   if known then return {0, known} end
 end
-local plan = redis.call('HMGET', PLAN, '$entry', '$count')
+local plan = redis.call('HMGET', PLAN, '$entry', '$count', '$children')
 if not plan[1] then return {-1} end
+local first = 9 + 3 * kept
+local about = {}
+for i = first, #ARGV, 2 do about[ARGV[i]] = ARGV[i + 1] end
+local stem = string.sub(PLAN, 1, -1 - #about.plan)
+local pinned = cjson.decode(plan[3] or '[]')
+pinned[#pinned + 1] = about.plan
+for _, hash in ipairs(pinned) do
+  if redis.call('HEXISTS', stem .. hash, '$entry') == 0 then return {-1} end
+end
+if about.parent then
+  local waiting = redis.call('HGET', KEYS[14], ARGV[7])
+  waiting = waiting and cjson.decode(waiting)
+  if not waiting or waiting.state ~= 'waiting' or waiting.child ~= RUN_ID then return {-3} end
+  redis.call('ZREM', TIMERS, 'decide ' .. about.parent .. ' ' .. ARGV[7] .. ' 0')
+end
+local slots = PREFIX .. 'slots:' .. slot
+local waits = slot ~= '' and redis.call('ZCARD', slots) >= tonumber(ARGV[5])
+if waits then
+  -- A place is given back by the script that ends a run; one whose run is gone all the same is taken back here.
+  for _, holder in ipairs(redis.call('ZRANGE', slots, 0, -1)) do
+    local state = redis.call('HGET', PREFIX .. 'run:' .. holder, 'state')
+    if not state or over(state) then redis.call('ZREM', slots, holder) end
+  end
+  waits = redis.call('ZCARD', slots) >= tonumber(ARGV[5])
+end
+if waits and ARGV[6] == '1' then return {-2, unpack(redis.call('ZRANGE', slots, 0, -1))} end
 if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[13], RUN_ID, 'PX', ARGV[2]) end
-redis.call('PERSIST', PLAN)
-redis.call('HINCRBY', PLAN, 'live', 1)
-for i = 4, #ARGV, 2 do redis.call('HSET', RUN, ARGV[i], ARGV[i + 1]) end
+for _, hash in ipairs(pinned) do
+  redis.call('PERSIST', stem .. hash)
+  redis.call('HINCRBY', stem .. hash, 'live', 1)
+end
+for name, value in pairs(about) do redis.call('HSET', RUN, name, value) end
 redis.call('HSET', RUN, 'state', 'pending', 'created_at', NOW, 'open', plan[2], 'active', 0)
+run.state, run.priority = 'pending', about.priority
+if kept > 0 then
+  redis.call('HSET', RUN, 'reuse', '1')
+  run.reuse = '1'
+  for i = 9, first - 1, 3 do
+    if ARGV[i + 1] ~= '' then redis.call('HSET', STEPS, ARGV[i], ARGV[i + 1]) end
+    if ARGV[i + 2] ~= '' then redis.call('HSET', OUTPUTS, ARGV[i], ARGV[i + 2]) end
+    local rec = ARGV[i + 1] ~= '' and cjson.decode(ARGV[i + 1])
+    if rec and rec.undo then redis.call('HINCRBY', RUN, 'done', 1) end
+  end
+end
 redis.call('ZADD', KEYS[12], NOW, RUN_ID)
 emit('run.created')
 if tonumber(ARGV[3]) > 0 then timer(NOW + ARGV[3], 'run', RUN_ID, '-', '0') end
+if slot ~= '' then
+  redis.call('HSET', RUN, 'slot', slot)
+  if waits then
+    local rank = string.format('%d%016.0f', RANKS[run.priority], tonumber(SEQ))
+    local before = redis.call('ZRANGE', slots .. ':wait', 0, -1)
+    redis.call('ZADD', slots .. ':wait', rank, RUN_ID)
+    redis.call('HSET', RUN, 'queued', '1')
+    emit('run.queued', nil, nil, slot)
+    return {2, redis.call('ZRANGE', slots, 0, 0)[1], unpack(before)}
+  end
+  redis.call('ZADD', slots, SEQ, RUN_ID)
+end
 for _, id in ipairs(cjson.decode(plan[1])) do
   local ended = arrive(id, node(id))
   if ended then settle(id, ended) end

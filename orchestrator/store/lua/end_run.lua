@@ -1,10 +1,15 @@
--- Purpose: close a run whose steps are all done, with its outputs, or as failed when those cannot be computed.
---          running -> succeeded | failed
+-- Purpose: the steps of a run are all done, and its outputs are known, or cannot be computed.
+--          running -> succeeded | failed, after what has to run before that
 -- KEYS: as _lib. ARGV: 2 state, 3 outputs (JSON or ''), 4 error (JSON or '').
--- Returns: 1 closed; 0 it was over, or is not ready to be.
+-- Returns: {1, priority, ready, decide, elsewhere}; {0} it was over, or is not ready to be.
 -- Cost: O(1).
-local run = redis.call('HMGET', RUN, 'state', 'open', 'closing')
-if (run[1] ~= 'running' and run[1] ~= 'pending') or run[3] or tonumber(run[2]) > 0 then return 0 end
+local open = redis.call('HGET', RUN, 'open')
+if over(run.state) or run.stopping or run.phase ~= 'main' or tonumber(open) > 0 then return {0} end
+if redis.call('HGET', RUN, 'verdict') then return {0} end
 started()
-end_run(ARGV[2], ARGV[3] ~= '' and ARGV[3] or nil, ARGV[4] ~= '' and ARGV[4] or nil)
-return 1
+drop_timer('decide', RUN_ID, '$outputs', '0')
+redis.call('HSET', RUN, 'verdict', ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', RUN, 'outputs', ARGV[3]) end
+if ARGV[4] ~= '' then redis.call('HSET', RUN, 'error', ARGV[4]) end
+next_phase(ARGV[2])
+return advance()

@@ -1,28 +1,27 @@
--- Purpose: record a step's output and find what it makes ready. running (or, decided, pending) -> succeeded
+-- Purpose: record a step's output and find what it makes ready. running | waiting (or, decided, pending) -> succeeded
 -- KEYS: as _lib, and where the next step's message goes along: 12 list: its queue, 13 list: the queue's wake-ups.
--- ARGV: 2 step id, 3 attempt (0: a decision), 4 output (JSON; '' for a gate), 5 next step id or '', 6 its message,
---       7 lifetime of a wake-up in ms.
--- Returns: {1, priority, ready, decide, 1 if the message was put on the queue, what was sent}; {0} the attempt does
---          not count any more.
+-- ARGV: 2 step id, 3 attempt (0 or less: a decision), 4 output (JSON; '' for none), 5 next step id or '', 6 its
+--       message, 7 lifetime of a wake-up in ms.
+-- Returns: {1, priority, ready, decide, elsewhere, 1 if the message was put on the queue, what was sent}; {0} the
+--          attempt does not count any more.
 -- Cost: O(successors); for a foreach O(items).
 local id, attempt = ARGV[2], tonumber(ARGV[3])
 local rec = record(id)
 if not current(rec, attempt) then return {0} end
+local graph = node(id)
 started()
-if attempt == 0 then
+if attempt <= 0 then
   drop_timer('decide', RUN_ID, id, '0')
-  for i = 0, (rec.n or 0) - 1 do redis.call('HDEL', OUTPUTS, id .. '[' .. i .. ']', 'i:' .. id .. '[' .. i .. ']') end
+  for i = 0, (graph.compensate and 0 or rec.n or 0) - 1 do
+    redis.call('HDEL', OUTPUTS, id .. '[' .. i .. ']', 'i:' .. id .. '[' .. i .. ']')
+  end
+elseif rec.cache then
+  redis.call('SET', rec.cache, ARGV[4], 'PX', graph.cache_ms)
 end
 if ARGV[4] ~= '' then redis.call('HSET', OUTPUTS, id, ARGV[4]) end
-rec.error = nil
-close(id, rec, 'succeeded')
-if ARGV[4] ~= '' then emit('step.succeeded', id, rec.attempt) end
-local closing = redis.call('HGET', RUN, 'closing')
-local base = base_of(id)
-if base then settle_item(base, 'succeeded', nil, closing) elseif not closing then settle(id, 'succeeded') end
-conclude()
+succeed(id, rec, graph)
 local result = advance()
-result[5], result[6] = 0, send_along()
+result[6], result[7] = 0, send_along()
 if ARGV[5] ~= '' and ready[1] == ARGV[5] then
   -- Ready and on its queue in one step: no moment in between in which the message could be lost.
   redis.call('LPUSH', KEYS[12], ARGV[6])
@@ -30,6 +29,6 @@ if ARGV[5] ~= '' and ready[1] == ARGV[5] then
     redis.call('LPUSH', KEYS[13], '1')
     redis.call('PEXPIRE', KEYS[13], ARGV[7])
   end
-  result[5] = 1
+  result[6] = 1
 end
 return result

@@ -8,5 +8,5 @@ if not current(rec, attempt) then return 0 end
 if ARGV[4] ~= '' then rec.progress = tonumber(ARGV[4]) end
 if ARGV[5] ~= '' then rec.note = ARGV[5] end
 save(id, rec)
-emit('step.progress', id, attempt, ARGV[6])
+emit('step.progress', id, tries(rec), ARGV[6])
 return 1

@@ -1,0 +1,8 @@
+-- Purpose: read what a decision needs. Changes nothing.
+-- KEYS: as _lib. ARGV: 2 step id.
+-- Returns: {body, record, what `scope_of` returns}; {} the plan has no such step.
+-- Cost: O(inputs and steps that the step's expressions name).
+local id = ARGV[2]
+local body = redis.call('HGET', PLAN, 'b:' .. split(id))
+if not body then return {} end
+return {body, redis.call('HGET', STEPS, id) or '', scope_of(id, node(id))}

@@ -1,0 +1,15 @@
+-- Purpose: a run that waited for a place in its slot has one. pending stays pending
+-- KEYS: as _lib. ARGV: none more.
+-- Returns: {1, priority, ready, decide, elsewhere}; {0} it has no place, or has begun.
+-- Cost: O(entry steps).
+drop_timer('decide', RUN_ID, '$start', '0')
+local about = redis.call('HMGET', RUN, 'queued', 'slot')
+if run.state ~= 'pending' or not about[1] then return {0} end
+if not redis.call('ZSCORE', PREFIX .. 'slots:' .. about[2], RUN_ID) then return {0} end
+redis.call('HDEL', RUN, 'queued')
+for _, id in ipairs(cjson.decode(redis.call('HGET', PLAN, '$entry'))) do
+  local ended = arrive(id, node(id))
+  if ended then settle(id, ended) end
+end
+conclude()
+return advance()
