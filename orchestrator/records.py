@@ -55,6 +55,7 @@ class StepRecord:
     items_done: int | None = None
     hands: tuple[str, ...] = ()
     rounds: int | None = None
+    signal: str | None = None
     child: str | None = None
     reused: bool = False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -31,22 +30,21 @@ from orchestrator.workflow.plan import ForEach, PlanStep
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration, parse_time
 
 Json = Any
-Choose = Callable[[PlanStep], str | None]
 OUTPUTS, START, CANCEL = "$outputs", "$start", "$cancel"
 PARKED_MS = 500  # how often a step that waits for a capability looks for an agent
 
 
 def carry_on(
-    store: RunStore, advance: Advance, settings: Settings, choose: Choose | None = None
+    store: RunStore, advance: Advance, settings: Settings, decisions: Decisions | None = None
 ) -> tuple[Advance, ...]:
     """Decide everything that can be decided now, also in other runs that this one lets go on.
 
     Args:
-        choose: gives the agent for a step with a capability, or None; default: the least loaded one online.
+        decisions: who takes them; default: as they are taken in reality.
     Returns:
         The steps that wait for a message to their agent, by run, in the order they became ready; this run comes first.
     """
-    decisions = Decisions(store, settings, choose)
+    decisions = decisions or Decisions(store, settings)
     ready: dict[str, list[Ready]] = {advance.run_id: list(advance.ready)}
     priority = {advance.run_id: advance.priority}
     todo = deque([*((advance.run_id, what) for what in advance.decide), *advance.elsewhere])
@@ -67,10 +65,9 @@ def carry_on(
 class Decisions:
     """Takes decisions of any run, one at a time."""
 
-    def __init__(self, store: RunStore, settings: Settings, choose: Choose | None = None) -> None:
+    def __init__(self, store: RunStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._choose = choose or self._least_loaded
         self._limit_s = settings.max_expression_s
 
     def decide(self, run_id: str, what: str) -> Advance | None:
@@ -133,7 +130,7 @@ class Decisions:
             limits = tuple(replace(limit, key=self._text(limit.key, scope)) for limit in step.limits)
         assigned = None
         if step.capability is not None:
-            agent = self._choose(step)
+            agent = self._least_loaded(step)
             if agent is None:
                 reason = f"no agent with capability {step.capability} is online"
                 self._store.park_step(run_id, step_id, turn, again_ms=PARKED_MS, reason=reason)

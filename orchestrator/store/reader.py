@@ -290,6 +290,7 @@ def _step_record(step_id: str, data: dict[str, Json]) -> StepRecord:
         agent=data.get("agent"),
         hands=tuple(data.get("hands", ())),
         rounds=data["round"] + 1 if "round" in data else None,
+        signal=data.get("signal") if data["state"] == StepState.WAITING else None,
         child=data.get("child"),
         reused=bool(data.get("reused")),
     )

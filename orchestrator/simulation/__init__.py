@@ -1,0 +1,1 @@
+"""A run in this process: the store's own scripts on a small server in memory, with a clock that is only moved on."""
