@@ -17,6 +17,7 @@ from typing import Any, Self
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.post import Broadcast, PostOffice, Receipt
+from orchestrator.agents.rerun import Rerun, plan_rerun
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
@@ -33,8 +34,10 @@ from orchestrator.store.directory import PRIORITIES, Directory
 from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RunStore
+from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.compiler import compile_workflow
+from orchestrator.workflow.cron import check_schedule, due_times
 from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import Plan
@@ -136,6 +139,64 @@ class Client:
             online = self._directory.online()
             others = [info for info in self._directory.registered() if info.name in online and info.name not in names]
         return Catalog((*loaded, *others))
+
+    def rerun(self, rerun: Rerun) -> RunHandle:
+        """Start what `RunHandle.plan_rerun` has found. Raises RunRefused."""
+        return self._launch(rerun.order)
+
+    # --- schedules -------------------------------------------------------------------------------------------
+
+    def schedule(
+        self,
+        source: str | Path | Plan,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        name: str | None = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        overlap: str | None = None,
+        catchup: str | None = None,
+    ) -> Schedule:
+        """Let a workflow start by itself. A schedule of the same name is replaced.
+
+        Args:
+            name: default: the workflow's.
+            cron, timezone, overlap, catchup, inputs: what is not given is as the file's `schedule` says.
+        Raises:
+            WorkflowInvalid: every mistake; nothing was changed.
+        """
+        plan = source if isinstance(source, Plan) else self.compile(source)
+        told = {"cron": cron, "timezone": timezone, "overlap": overlap, "catchup": catchup}
+        given = {**(plan.schedule or {}), **{key: value for key, value in told.items() if value is not None}}
+        values = {**given.pop("inputs", {}), **(inputs or {})}
+        order = order_run(plan, values, self.settings)  # checks the inputs
+        made = check_schedule(plan.name, given)
+        with guard(self.url):
+            schedules = self._schedules
+            next_ms = next(due_times(made["cron"], made["timezone"], schedules.now_ms()), None)
+            schedule = Schedule(
+                name=name or plan.name, plan=plan.hash, workflow=plan.name, inputs=values, next_ms=next_ms, **made
+            )
+            for part in (plan, *plan.children):
+                self.store.save_plan(part, order.dispatch(part), order.retention_ms)
+            schedules.put(schedule, [child.hash for child in plan.children])
+        return schedule
+
+    def schedules(self) -> list[Schedule]:
+        """Every schedule, by name."""
+        with guard(self.url):
+            return self._schedules.all()
+
+    def unschedule(self, name: str) -> bool:
+        """Forget a schedule; its runs go on. False: there is none."""
+        with guard(self.url):
+            return self._schedules.remove(name)
+
+    @property
+    def _schedules(self) -> Schedules:
+        return Schedules(self.store.client, self.store.keys)
+
+    # --- runs ------------------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> RunHandle:
         """A handle of an existing run; whether it exists shows at the first use."""
@@ -295,6 +356,29 @@ class RunHandle:
             advance = self._client.store.cancel_run(self.id, at_once=at_once)
             self._client.carry_on(advance)
         return advance is not None
+
+    def plan_rerun(
+        self,
+        *,
+        from_step: str | None = None,
+        patch: Mapping[str, Json] | None = None,
+        definition: str | Path | Plan | None = None,
+    ) -> Rerun:
+        """What another run of this run would reuse and run; nothing is started. See `agents.rerun.plan_rerun`.
+
+        Raises:
+            RunNotFound. RunNotOver. UnknownStep. WorkflowInvalid.
+        """
+        plan = definition if definition is None or isinstance(definition, Plan) else self._client.compile(definition)
+        with guard(self._client.url):
+            return plan_rerun(
+                self._client.store, self.id, self._client.settings,
+                from_step=from_step, patch=patch, definition=plan,
+            )  # fmt: skip
+
+    def rerun(self, **choice: Any) -> RunHandle:
+        """Run this run again, which must be over; finished steps are reused. Takes what `plan_rerun` takes."""
+        return self._client.rerun(self.plan_rerun(**choice))
 
     def pause(self) -> bool:
         """Let nothing more start, here and in child runs; what runs may end. False: it was paused already.

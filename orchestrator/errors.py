@@ -80,6 +80,14 @@ class RunOver(OrchestratorError):
     """The run is over; `status` says how it ended."""
 
 
+class RunNotOver(OrchestratorError):
+    """The run is not over yet; `status` says where it is."""
+
+
+class UnknownStep(OrchestratorError):
+    """The workflow has no such step."""
+
+
 class RunRefused(OrchestratorError):
     """The run was not accepted: its concurrency key has no place, or its idempotency key was used before."""
 

@@ -95,8 +95,8 @@ class Order:
 
     `inputs` maps names to JSON texts; `dispatch` gives the segments of a plan. With a `slot` (the concurrency key,
     evaluated) at most `max_runs` runs go on at a time, and with `reject` none waits for a place. `parent` is the run
-    and the step that wait for this one. `kept` is what is taken over from an earlier run: (id, record as JSON, output as
-    stored), '' for none.
+    and the step that wait for this one. `kept` is what is taken over from an earlier run: (id, record as JSON, output
+    as stored), '' for none; `again` are child runs of which the steps' new ones take over what is done.
     """
 
     run_id: str
@@ -113,6 +113,7 @@ class Order:
     parent: tuple[str, str] | None = None
     rerun_of: str | None = None
     kept: tuple[tuple[str, str, str], ...] = ()
+    again: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +173,8 @@ class Advance:
     `ready` steps go to their agents, `decide` steps are evaluated where the run advances (`when`, `set`, `foreach`,
     gates, and `$outputs` for the end of the run). `forwarded` is the one whose message is on its queue already; it is
     not among `ready`. `posted` is what became of the messages that a handler sent, as `Inbox.posted` reads it.
-    `elsewhere` are decisions of other runs: of the parent of a run that ended, of its children, of a run that waited for
-    a place. `holders` are, where the run waits for one, the oldest run that has it and those that wait, too.
+    `elsewhere` are decisions of other runs: of the parent of a run that ended, of its children, of a run that waited
+    for a place. `holders` are, where the run waits for one, the oldest run that has it and those that wait, too.
     """
 
     run_id: str

@@ -26,7 +26,7 @@ class RunState(StrEnum):
 class StepState(StrEnum):
     """Where a step, or one item of a `foreach`, is.
 
-    `waiting` holds no worker: until a retry is due, a limit has room, the time or the signal comes, or a child run ends.
+    `waiting` holds no worker: until a retry is due, a limit has room, the time or signal comes, or a child run ends.
     """
 
     PENDING = "pending"

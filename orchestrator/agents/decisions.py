@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from orchestrator.agents.failures import next_delay_ms, step_error
+from orchestrator.agents.rerun import plan_rerun
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
-from orchestrator.errors import ChildRunFailed, LoopExhausted, OrchestratorError, RunNotFound
+from orchestrator.errors import ChildRunFailed, LoopExhausted, OrchestratorError, RunNotFound, RunNotOver
 from orchestrator.ids import new_id
 from orchestrator.records import Advance, Ready, StepError
 from orchestrator.settings import Settings
@@ -26,7 +28,7 @@ from orchestrator.store.runs import RunStore
 from orchestrator.store.values import unpack
 from orchestrator.workflow.explain import kind
 from orchestrator.workflow.expressions import evaluate_bool, render
-from orchestrator.workflow.plan import ForEach, PlanStep
+from orchestrator.workflow.plan import ForEach, Limit, PlanStep
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration, parse_time
 
 Json = Any
@@ -125,7 +127,7 @@ class Decisions:
             known = self._store.client.get(cache_key)
             if known is not None:
                 return self._store.finish_step(run_id, step_id, turn, self._encode(unpack(known), "the output"))
-        limits = ()
+        limits: tuple[Limit, ...] = ()
         if step.dynamic_limits:
             limits = tuple(replace(limit, key=self._text(limit.key, scope)) for limit in step.limits)
         assigned = None
@@ -163,8 +165,8 @@ class Decisions:
         failure = StepError.from_json(record.get("failure"))
         if failure is not None:
             return self._store.fail_step(run_id, step_id, turn, failure, retry_delay_ms=None)
-        items = self._store.load_items(run_id, step_id, record["n"])
-        outputs = collect_items(items, step.foreach.on_item_error)
+        views = self._store.load_items(run_id, step_id, record["n"])
+        outputs = collect_items(views, step.foreach.on_item_error)
         return self._store.finish_step(run_id, step_id, turn, self._encode(outputs, "the list of outputs"))
 
     def _loop(
@@ -202,9 +204,7 @@ class Decisions:
                 until_ms = parse_time(render(wait.until, scope, limit_s=self._limit_s))
         except ValueError as error:
             raise OrchestratorError(f"wait: {error}") from None
-        return self._store.open_wait(
-            run_id, step_id, signal=wait.signal, most_ms=most_ms, until_ms=until_ms, turn=turn
-        )
+        return self._store.open_wait(run_id, step_id, signal=wait.signal, most_ms=most_ms, until_ms=until_ms, turn=turn)
 
     def _child(
         self, run_id: str, step_id: str, step: PlanStep, record: dict[str, Json], scope: dict[str, Json], turn: int
@@ -221,6 +221,11 @@ class Decisions:
         priority = step.priority or store.priority(run_id)
         parent = (run_id, step_id)
         order = order_run(plan, values, self._settings, run_id=child_id, priority=priority, parent=parent)
+        before = store.load_again(run_id, step_id) if int(record.get("attempt", 0)) <= 1 else None
+        if before is not None:
+            with suppress(RunNotFound, RunNotOver):
+                kept = plan_rerun(store, before, self._settings, definition=plan).order
+                order = replace(order, kept=kept.kept, again=kept.again, rerun_of=before)
         if not waiting and not store.open_child(run_id, step_id, child_id, turn):
             return None
         return launch(store, order)[1]
@@ -235,7 +240,9 @@ class Decisions:
             return None
         if state is RunState.SUCCEEDED:
             return self._store.finish_step(run_id, step_id, turn, self._encode(outputs, "the outputs of the child run"))
-        why = f" in step {error.step}: {error.message}" if error and error.step else f": {error.message}" if error else ""
+        why = (
+            f" in step {error.step}: {error.message}" if error and error.step else f": {error.message}" if error else ""
+        )
         return self._fail(run_id, step_id, turn, ChildRunFailed(f"run {child_id} {state}{why}"), step, record)
 
     # --- ends ------------------------------------------------------------------------------------------------

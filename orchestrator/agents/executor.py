@@ -61,9 +61,7 @@ class Executor:
         self.office = office
         self.interrupts = interrupts
 
-    def run_step(
-        self, run_id: str, step_id: str, *, worker: str, forward: Forward | None = None
-    ) -> Advance | None:
+    def run_step(self, run_id: str, step_id: str, *, worker: str, forward: Forward | None = None) -> Advance | None:
         """Run one attempt, if there is one to run.
 
         Args:

@@ -31,9 +31,13 @@ from orchestrator.errors import (
     OrchestratorError,
     Problem,
     RunNotFound,
+    RunNotOver,
+    RunOver,
     SettingsInvalid,
+    StepNotWaiting,
     StoreUnavailable,
     UnknownAgent,
+    UnknownStep,
     UnknownTask,
     WaitTimeout,
     WorkflowInvalid,
@@ -50,11 +54,18 @@ COMMANDS = {
     "validate": ("files", "Check workflow files without running them."),
     "graph": ("files", "Draw a workflow."),
     "plan": ("files", "Show the chains and chords a workflow will run as."),
+    "test": ("testing", "Run the tests that workflow files contain."),
+    "schema": ("testing", "Print the JSON Schema of workflow files, for editors."),
     "runs": ("runs", "List runs, the newest first."),
     "show": ("runs", "Show one run: its steps, its error, its outputs."),
     "events": ("runs", "Print what happened in a run, in order; without a run, the journal of everything."),
     "sink": ("journal", "Carry the journal to a file, or to the memory of a model."),
-    "cancel": ("runs", "Stop a run: nothing more of it starts."),
+    "cancel": ("steer", "Stop a run: nothing more of it starts."),
+    "pause": ("steer", "Hold a run: nothing more of it starts until it is resumed."),
+    "resume": ("steer", "Let a paused run go on."),
+    "signal": ("steer", "Give a signal to a run."),
+    "approve": ("steer", "Let a step go on that waits for a signal."),
+    "reject": ("steer", "Fail a step that waits for a signal."),
     "send": ("messages", "Send a message to an agent."),
     "ask": ("messages", "Send a question, wait for the answer, and print it."),
     "reply": ("messages", "Answer a message."),
@@ -81,7 +92,7 @@ COMMANDS = {
 
 INVALID_INPUT = (
     WorkflowInvalid, SettingsInvalid, AgentsNotLoadable, UnknownAgent, UnknownTask, RunNotFound, LimitExceeded,
-    MessageInvalid, MessageNotFound, MessageNotHeld, HandoffRefused,
+    MessageInvalid, MessageNotFound, MessageNotHeld, HandoffRefused, RunOver, RunNotOver, StepNotWaiting, UnknownStep,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Commands that look at runs, and `cancel`."""
+"""Commands that look at runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from orchestrator.cli import options
 from orchestrator.cli.live import summary
 from orchestrator.cli.output import console, look, print_json, print_json_line, say, table
 from orchestrator.cli.progress import Sentences
+from orchestrator.cli.remarks import about_run, about_step, phase_of
 from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visible
 from orchestrator.client import Client, RunHandle
 from orchestrator.documents import error_document, run_summary
 from orchestrator.errors import RunNotFound
 from orchestrator.records import Event, JournalEntry, RunRecord, StepRecord, rfc3339
-from orchestrator.states import RunState, StepState
+from orchestrator.states import RunState
 from orchestrator.store.connection import guard
 from orchestrator.store.journal import BEGINNING, Journal
 
@@ -53,8 +54,8 @@ def runs(
     if as_json:
         print_json([run_summary(run) | {"error": error_document(run.error)} for run in found])
     elif found:
-        columns = ("run", "workflow", "status", "submitted", "took", "error")
-        console().print(table(columns, [_run_row(run) for run in found], flexible="error"))
+        columns = ("run", "workflow", "status", "submitted", "took", "note")
+        console().print(table(columns, [_run_row(run) for run in found], flexible="note"))
     else:
         say("no run" if status or workflow else "no run yet; `orchestrator run FILE` submits one")
 
@@ -78,7 +79,7 @@ def show(run_id: options.RunId, as_json: options.AsJson = False) -> None:
             print_json(handle.document())
             return
         record, steps = handle.record(), handle.steps()
-    _print_header(record)
+        _print_header(record, _holders(client, record))
     columns = ("step", "agent", "status", "try", "started", "time", "note")
     console().print(table(columns, [_step_row(step) for step in steps], flexible="note"))
     for name, value in (record.outputs or {}).items():
@@ -129,27 +130,6 @@ def events(
                     print(f"{clock(event.at)} {sentence}", flush=follow)
 
 
-@commands.command(
-    epilog="""\b
-Example:
-  orchestrator cancel 06bz3k
-"""
-)
-def cancel(run_id: options.RunId, as_json: options.AsJson = False) -> None:
-    """Stop a run: nothing more of it starts.
-
-    Steps that run at this moment are told to stop. A run that is over stays as it is, which is no error.
-    """
-    with Client(options.load_settings()) as client:
-        handle = find_run(client, run_id)
-        stopped = handle.cancel()
-        if as_json:
-            print_json(handle.document())
-        else:
-            state = handle.status()
-            say(f"run {handle.id} {state}" if stopped else f"run {handle.id} was {state} already")
-
-
 def find_run(client: Client, text: str) -> RunHandle:
     """The run of this id, or the only one whose id begins so.
 
@@ -187,12 +167,23 @@ def _print_entries(entries: Iterable[JournalEntry], as_json: bool) -> None:
             print(f"{day_and_clock(entry.at)} {entry.name:<20} {words}".rstrip(), flush=True)
 
 
-def _print_header(record: RunRecord) -> None:
+def _holders(client: Client, run: RunRecord) -> list[str]:
+    """The runs that have the places this one waits for."""
+    if not run.waits_for:
+        return []
+    with guard(client.url):
+        return list(client.store.client.zrange(client.store.keys.slots(run.waits_for), 0, -1))
+
+
+def _print_header(record: RunRecord, holders: list[str]) -> None:
     version = f" {record.version}" if record.version else ""
-    title = Text.assemble((f"{record.workflow}{version}  ", "bold"), look(record.state), f"  run {record.id}")
+    phase = f" ({phase_of(record)})" if phase_of(record) else ""
+    title = Text.assemble((f"{record.workflow}{version}  ", "bold"), look(record.state), f"{phase}  run {record.id}")
     console().print(title)
     took = f", took {duration(record.finished_at - record.created_at)}" if record.finished_at else ""
     print(f"submitted {day_and_clock(record.created_at)}, {record.priority} priority{took}")
+    for sentence in about_run(record, holders):
+        print(one_line(sentence, limit=1000))
     for line in summary(record)[1:]:
         console().print(Text(f"error {line}", style="red"), soft_wrap=True)
     print()
@@ -201,23 +192,14 @@ def _print_header(record: RunRecord) -> None:
 def _run_row(run: RunRecord) -> tuple[str | Text, ...]:
     took = duration(run.finished_at - run.created_at) if run.finished_at else ""
     why = f"{run.error.type}: {run.error.message}" if run.error else ""
-    return run.id, run.workflow, look(run.state), day_and_clock(run.created_at), took, why
+    note = "; ".join(part for part in (phase_of(run), why, *about_run(run)) if part)
+    return run.id, run.workflow, look(run.state), day_and_clock(run.created_at), took, note
 
 
 def _step_row(step: StepRecord) -> tuple[str | Text, ...]:
     started = clock(step.started_at) if step.started_at else ""
     spent = duration(step.finished_at - step.started_at) if step.started_at and step.finished_at else ""
-    return step.id, step.agent or "", look(step.state), str(step.attempts or ""), started, spent, _note(step)
-
-
-def _note(step: StepRecord) -> str:
-    """Why a step failed or was skipped, how far it is, how many of its items are done."""
-    if step.error and step.state is not StepState.SUCCEEDED:
-        return f"{step.error.type}: {step.error.message}"
-    parts = [f"{step.items_done or 0}/{step.items}"] if step.items is not None else []
-    if step.state is StepState.RUNNING and step.progress is not None:
-        parts.append(f"{step.progress:.0%}")
-    return " ".join([*parts, step.reason or step.note or ""]).strip()
+    return step.id, step.agent or "", look(step.state), str(step.attempts or ""), started, spent, about_step(step)
 
 
 def _event_document(event: Event) -> dict[str, Any]:

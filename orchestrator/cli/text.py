@@ -29,6 +29,12 @@ def day_and_clock(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def moment(at_ms: int) -> str:
+    """The time of day, with the date unless it is today's."""
+    today = datetime.now().date() == datetime.fromtimestamp(at_ms / 1000).date()
+    return clock(at_ms) if today else day_and_clock(at_ms)
+
+
 def duration(span_ms: int | None) -> str:
     """`0.3 s`, `42 s`, `3m 05s`, `2h 10m`; nothing for a time that is not known."""
     if span_ms is None:

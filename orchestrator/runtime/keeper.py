@@ -19,6 +19,7 @@ from orchestrator.records import Advance, StepError
 from orchestrator.runtime.broker import empty_queues
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.engine import Engine
+from orchestrator.runtime.schedule import fire
 from orchestrator.store.timers import Timer
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,10 @@ class Keeper:
         self._engine.timers.resign(self._name)
 
     def _do(self, timer: Timer) -> None:
+        if timer.kind == "schedule":
+            for found in fire(self._engine, timer.run_id):
+                self._carry_on(found)
+            return
         try:
             advance = self._actions[timer.kind](timer)
         except RunNotFound:

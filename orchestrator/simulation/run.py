@@ -192,7 +192,9 @@ class _Simulation:
     def _prefix(self, run_id: str) -> str:
         """What stands before the ids of a child run's steps in `order`."""
         run = self._store.read_run(run_id)
-        return f"{self._prefix(run.parent)}{run.parent_step}/" if run.parent else ""
+        if not run.parent:
+            return ""
+        return f"{self._prefix(run.parent)}{str(run.parent_step).replace('.item[', '[')}/"
 
     def _result(self) -> SimulatedRun:
         run, outputs = self._store.read_run(RUN_ID), self._store.read_outputs(RUN_ID)
@@ -201,7 +203,9 @@ class _Simulation:
             record.id: SimulatedStep(
                 status=record.state,
                 attempts=record.attempts,
-                output=outputs.get(record.id, outputs.get(_only(record.id))) if record.state is StepState.SUCCEEDED else None,
+                output=outputs.get(record.id, outputs.get(_only(record.id)))
+                if record.state is StepState.SUCCEEDED
+                else None,
                 error=record.error if record.state is not StepState.SUCCEEDED else None,
                 reason=record.reason,
                 started_s=_seconds(record.started_at),
@@ -250,7 +254,7 @@ class _FakeDecisions(Decisions):
 def _only(step_id: str) -> str:
     """Where the output of an item lies that has one step."""
     base = base_of(step_id)
-    return f"{base}.item{step_id[len(base):]}"
+    return f"{base}.item{step_id[len(base) :]}"
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -81,7 +81,8 @@ class MemoryServer:
         return [str(self.now_ms // 1000), str(self.now_ms % 1000 * 1000 + self._ticks % 1000)]
 
     def _do_hget(self, key: str, field: str) -> str | None:
-        return self._data.get(key, {}).get(field)
+        found: str | None = self._data.get(key, {}).get(field)
+        return found
 
     def _do_hmget(self, key: str, *fields: str) -> list[str | None]:
         found = self._data.get(key, {})
@@ -160,7 +161,8 @@ class MemoryServer:
         return len(self._data.get(key, {}))
 
     def _do_get(self, key: str) -> str | None:
-        return self._data.get(key)
+        found: str | None = self._data.get(key)
+        return found
 
     def _do_set(self, key: str, value: str, *words: str) -> str:
         self._data[key] = value
@@ -226,11 +228,15 @@ class MemoryScripts:
         reply = self._server.command(name, *map(_text, args))
         if reply is None:
             return False
-        return self._lua.table_from([False if part is None else part for part in reply]) if isinstance(reply, list) else reply
+        return (
+            self._lua.table_from([False if part is None else part for part in reply])
+            if isinstance(reply, list)
+            else reply
+        )
 
     def _reply(self, value: Any) -> Any:
         if lua51.lua_type(value) == "table":
-            found = []
+            found: list[Any] = []
             while (part := value[len(found) + 1]) is not None:
                 found.append(self._reply(part))
             return found

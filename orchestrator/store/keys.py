@@ -37,7 +37,8 @@ class Keys:
     # --- definitions: no TTL while a live run pins them, `retention_ms` afterwards ----------------------------
 
     def plan(self, plan_hash: str) -> str:
-        """hash: `g:ID` graph part, `b:ID` body, `s:ID` segment, `$meta`, `$entry`, `$outputs`, `f:ID` segment at the fallback, `live`."""
+        """hash: `g:ID` graph part, `b:ID` body, `s:ID` segment, `f:ID` segment at the fallback, `$meta`, `$entry`,
+        `$count`, `$outputs`, `$children`, `$undo`; `live`: how many runs and schedules pin it."""
         return f"{self.prefix}plan:{plan_hash}"
 
     # --- permanent, bounded by what is alive ------------------------------------------------------------------
@@ -201,8 +202,23 @@ class Keys:
         """The keys that never expire."""
         return frozenset(
             {
-                self.timers, self.ready, self.queues, self.wake, self.runs, self.ended, self.agents, self.presence,
-                self.message_timers, self.rings, self.doors, self.seen, self.held, self.dead, self.journal, self.parked,
-                self.sinks, self.schedules,
+                self.timers,
+                self.ready,
+                self.queues,
+                self.wake,
+                self.runs,
+                self.ended,
+                self.agents,
+                self.presence,
+                self.message_timers,
+                self.rings,
+                self.doors,
+                self.seen,
+                self.held,
+                self.dead,
+                self.journal,
+                self.parked,
+                self.sinks,
+                self.schedules,
             }
         )

@@ -72,8 +72,9 @@ def read_plan(fields: dict[str, str]) -> Plan:
 
 def _graph(step: PlanStep, plan: Plan) -> dict[str, Json]:
     graph: dict[str, Json] = {"kind": step.kind, "needs": len(step.needs), "next": step.next, "reads": step.reads}
-    named = {*step.reads, *(step.reads_previous or ()), *(step.loop.previous if step.loop else ())}
+    named = {*step.reads, *step.asks, *(step.reads_previous or ()), *(step.loop.previous if step.loop else ())}
     deep = {other: plan.by_id[other].depth for other in sorted(named) if plan.by_id[other].depth}
+    on_agent = step.kind in ("task", "foreach") and not step.dispatched
     optional = {
         "run_if": None if step.run_if == "none_failed" else step.run_if,
         "gate": step.gate,
@@ -86,6 +87,8 @@ def _graph(step: PlanStep, plan: Plan) -> dict[str, Json]:
         "on_timeout": step.wait.on_timeout if step.wait else None,
         "timeout_ms": step.timeout_ms,
         "reads_inputs": step.reads_inputs,
+        "asks": step.asks if on_agent else None,
+        "asks_inputs": step.asks_inputs if on_agent else None,
         "branch": step.branch,
         "fallback": step.fallback,
         "compensate": step.compensated or None,

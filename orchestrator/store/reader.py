@@ -115,6 +115,11 @@ class RunReader:
         failure = StepError.from_json(json.loads(error)) if error else None
         return RunState(state), unpack(outputs) if outputs else {}, failure
 
+    def load_again(self, run_id: str, step_id: str) -> str | None:
+        """The child run of which the new child run of a step takes over what is done."""
+        found: str | None = self.client.hget(self.keys.run(run_id), f"again:{step_id}")
+        return found
+
     def load_plan(self, plan_hash: str) -> Plan | None:
         """A stored definition with its children; remembered, because it never changes. None: it is gone."""
         if plan_hash not in self._plans:

@@ -361,12 +361,17 @@ def _run_fields(order: Order) -> dict[str, str]:
         "input_names": json.dumps(sorted(order.inputs)),
     }  # fmt: skip
     policies = order.plan.policies
-    kept = {"succeeded": policies.keep_succeeded_ms, "failed": policies.keep_failed_ms, "cancelled": policies.keep_failed_ms}
+    kept = {
+        "succeeded": policies.keep_succeeded_ms,
+        "failed": policies.keep_failed_ms,
+        "cancelled": policies.keep_failed_ms,
+    }
     fields |= {f"retention_{state}": str(ms) for state, ms in kept.items() if ms is not None}
     if order.parent:
         fields |= {"parent": order.parent[0], "parent_step": order.parent[1]}
     if order.rerun_of:
         fields["rerun_of"] = order.rerun_of
+    fields |= {f"again:{step}": child for step, child in order.again.items()}
     return fields | {f"i:{name}": text for name, text in order.inputs.items()}
 
 

@@ -13,7 +13,7 @@ import redis
 
 from orchestrator.store.direct import DirectScript
 
-_STANDALONE = frozenset({"take_due", "find_lost"})
+_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule"})
 FINISH_AND_SEND = "finish_step and send"
 _OF_MESSAGES = frozenset({
     "send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again", "move_message",

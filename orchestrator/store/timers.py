@@ -14,9 +14,10 @@ from orchestrator.store.scripts import Scripts
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """One thing to do. `kind` is lease, retry, timeout, decide or run; `member` is its entry in the zset.
+    """One thing to do. `kind` is lease, retry, timeout, decide, run or schedule; `member` is its entry in the zset.
 
-    A timer of a message has the message's id as `run_id` and its box as `step_id`; `kind` is lease, due or ttl.
+    A timer of a schedule has its name as `run_id`. A timer of a message has the message's id as `run_id` and its box as
+    `step_id`; `kind` is lease, due or ttl.
     """
 
     kind: str

@@ -90,7 +90,12 @@ def _resolve_needs(graph: Graph) -> None:
     for node in graph.nodes.values():
         ends = [graph.resolve(need) for need in node.needs]
         node.needs = list(dict.fromkeys(end for end in ends if end in graph.nodes and _beside(node, graph.nodes[end])))
-        if node.spec is not None and node.spec.run_if in ("all_success", "any_success") and not node.needs and not node.only:
+        if (
+            node.spec is not None
+            and node.spec.run_if in ("all_success", "any_success")
+            and not node.needs
+            and not node.only
+        ):
             message = f"{node.spec.run_if!r} asks how the steps in `needs` ended, and the step needs none"
             graph.problems.append(((*node.place, "run_if"), message))
 

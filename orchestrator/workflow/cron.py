@@ -5,9 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+
+from orchestrator.errors import Problem, WorkflowInvalid
+
+OVERLAPS = ("skip", "allow", "queue")
+CATCHUPS = ("none", "latest", "all")
 
 
 def due_times(cron: str, zone: str, after_ms: int) -> Iterator[int]:
@@ -21,6 +27,29 @@ def due_times(cron: str, zone: str, after_ms: int) -> Iterator[int]:
     start = datetime.fromtimestamp(after_ms / 1000, tz=UTC).astimezone(ZoneInfo(zone))
     for due in CronSim(cron, start):
         yield round(due.timestamp() * 1000)
+
+
+def last_due(cron: str, zone: str, before_ms: int) -> int:
+    """The newest time at which the line was due, at a moment or before it. Raises StopIteration: it never was."""
+    start = datetime.fromtimestamp(before_ms / 1000 + 1, tz=UTC).astimezone(ZoneInfo(zone))
+    return round(next(CronSim(cron, start, reverse=True)).timestamp() * 1000)
+
+
+def check_schedule(workflow: str, given: dict[str, str]) -> dict[str, Any]:
+    """A schedule as it is given, with defaults. Raises WorkflowInvalid: every mistake."""
+    made = {"timezone": "UTC", "overlap": "skip", "catchup": "latest", **given}
+    found = {"timezone": problem_of_zone(made["timezone"])}
+    if "cron" not in made:
+        found["cron"] = "there is no cron line; give one, or a `schedule` in the file"
+    elif found["timezone"] is None:
+        found["cron"] = problem_of_cron(made["cron"], made["timezone"])
+    for key, words in (("overlap", OVERLAPS), ("catchup", CATCHUPS)):
+        if made[key] not in words:
+            found[key] = f"{made[key]!r} is not one of {', '.join(words)}"
+    problems = [Problem(workflow, 0, f"schedule.{key}", text) for key, text in found.items() if text]
+    if problems:
+        raise WorkflowInvalid(problems)
+    return made
 
 
 def problem_of_zone(zone: str) -> str | None:
@@ -37,7 +66,17 @@ def problem_of_cron(cron: str, zone: str = "UTC") -> str | None:
     try:
         next(CronSim(cron, datetime(2026, 1, 1, tzinfo=ZoneInfo(zone))))
     except CronSimError as error:
+        if _is_cron(" ".join([*cron.split()[:3], "*", *cron.split()[4:]])):
+            return f"{cron!r} is never due: there is no such day in that month"
         return f"{cron!r} is no cron line: {str(error).lower()}; write five fields, as in '0 9 * * MON-FRI'"
     except StopIteration:
         return f"{cron!r} is never due"
     return None
+
+
+def _is_cron(line: str) -> bool:
+    try:
+        CronSim(line, datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError:
+        return False
+    return True

@@ -140,7 +140,11 @@ class Graph:
 
     def _what(self, step: Step, place: Place) -> str | None:
         """What a step is. Two things at once, or none, is a mistake."""
-        has = [name for name in ("set", "wait", "workflow", "parallel", "switch", "loop") if getattr(step, name) is not None]
+        has = [
+            name
+            for name in ("set", "wait", "workflow", "parallel", "switch", "loop")
+            if getattr(step, name) is not None
+        ]
         if step.agent is not None or step.capability is not None:
             has.append("agent" if step.agent is not None else "capability")
         if step.steps is not None and "loop" not in has:
@@ -149,7 +153,9 @@ class Graph:
             self.problems.append((place, "`agent` and `capability` exclude each other"))
             return None
         if len(has) > 1:
-            self.problems.append((place, f"{listed([f'`{name}`' for name in has])} exclude each other: a step is one thing"))
+            self.problems.append(
+                (place, f"{listed([f'`{name}`' for name in has])} exclude each other: a step is one thing")
+            )
             return None
         if not has:
             some = "`agent`, `capability`, `set`, `wait`, `workflow`, `parallel`, `switch`, `loop` or `steps`"
@@ -159,7 +165,9 @@ class Graph:
             self.missing(place, "a `loop` needs `steps`")
             return None
         if step.foreach is not None and has[0] in ("set", "wait", "parallel", "switch", "loop"):
-            self.problems.append((place, f"`foreach` goes with an agent, a `workflow` or `steps`; put the `{has[0]}` under `steps`"))
+            self.problems.append(
+                (place, f"`foreach` goes with an agent, a `workflow` or `steps`; put the `{has[0]}` under `steps`")
+            )
             return None
         if has == ["steps"]:
             return "foreach" if step.foreach is not None else "steps"
@@ -339,7 +347,8 @@ def _without(step: PlanStep, removed: dict[str, tuple[str, ...]]) -> PlanStep:
     needs = list(step.needs)
     while any(need in removed for need in needs):
         needs = [deeper for need in needs for deeper in removed.get(need, (need,))]
-    return replace(step, needs=tuple(dict.fromkeys(needs)))
+    body = tuple(name for name in step.body if name not in removed)
+    return replace(step, needs=tuple(dict.fromkeys(needs)), body=body)
 
 
 def _keys(step: Step) -> set[str]:

@@ -85,7 +85,7 @@ class PlanStep:
     """One node of the graph.
 
     `task` runs on an agent, `workflow` is a child run, `wait` sleeps; `set` and `switch` are evaluated where the run
-    advances; `foreach` runs its agent's task, or its body, once per item, `loop` its body once per round. `gate` decides
+    advances; `foreach` runs its agent's task, or its body, once per item, `loop` its body once per round. `gate` says
     the `when` of a container, `branch` opens one branch of a switch, `join` is the end of a container and needs no
     work, `end` the end of a body.
 
@@ -96,7 +96,9 @@ class PlanStep:
     steps of the same depth inside and the first ones of them; `last` the step whose output is that of an item.
     `phase` is the part of the workflow; `undoes` the step that a compensation is for.
     `reads` are the steps whose record or output the step's expressions name; `reads_inputs` the inputs they name
-    (`None` stands for all of them); `reads_previous` steps of the round before, None when they do not name `round`.
+    (`None` stands for all of them); `reads_previous` steps of the round before, None when they do not name `round`. Of a
+    step that runs on an agent these are what its attempts read, and `asks` and `asks_inputs` what is read once, to decide
+    whether, over what and under which limits it runs.
     """
 
     id: str
@@ -139,6 +141,8 @@ class PlanStep:
     reads: tuple[str, ...] = ()
     reads_inputs: tuple[str, ...] | None = ()
     reads_previous: tuple[str, ...] | None = None
+    asks: tuple[str, ...] = ()
+    asks_inputs: tuple[str, ...] | None = ()
 
     @property
     def dispatched(self) -> bool:
@@ -279,12 +283,16 @@ def step_from_json(data: dict[str, Json]) -> PlanStep:
 
 def policies_from_json(data: dict[str, Json]) -> Policies:
     """The policies as `to_json` writes them."""
-    return _part(Policies, data)
+    found: Policies = _part(Policies, data)
+    return found
 
 
 _PARTS = (Retry, ForEach, Loop, Wait, Cache, Limit, Policies)
 _PART_OF: dict[str, type[Any]] = {"retry": Retry, "foreach": ForEach, "loop": Loop, "wait": Wait, "cache": Cache}
-_TUPLES = ("needs", "next", "reads", "reads_inputs", "reads_previous", "conditions", "fallback", "body", "entry")
+_TUPLES = (
+    "needs", "next", "reads", "reads_inputs", "reads_previous", "asks", "asks_inputs", "conditions", "fallback", "body",
+    "entry",
+)  # fmt: skip
 
 
 def _part(kind: type[Any], data: dict[str, Json]) -> Any:

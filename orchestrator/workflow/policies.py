@@ -60,7 +60,10 @@ def _wrong_key(key: str, spec: Workflow) -> list[str]:
     """A key of runs is known before the run, so it may read the inputs and nothing else."""
     wrong = check(key)
     found = references(key)
-    wrong += [f"{name!r} is not known before the run; a key may read only `inputs`" for name in sorted(found.names - {"inputs"})]
+    wrong += [
+        f"{name!r} is not known before the run; a key may read only `inputs`"
+        for name in sorted(found.names - {"inputs"})
+    ]
     unknown = sorted((found.inputs or frozenset()) - spec.inputs.keys())
     return wrong + [f"no input {name!r}{did_you_mean(name, spec.inputs)}" for name in unknown]
 
@@ -79,8 +82,9 @@ def _check_values(place: Place, given: dict[str, Json], spec: Workflow, graph: G
 
 def _check_case(place: Place, case: Case, spec: Workflow, graph: Graph, known: list[str]) -> None:
     _check_values((*place, "inputs"), case.inputs, spec, graph, complete=True)
-    named = [(("mock", name), name) for name in case.mock]
-    named += [(("expect", word, at), name) for word in ("skipped", "ran") for at, name in enumerate(getattr(case.expect, word) or ())]
+    named: list[tuple[Place, str]] = [(("mock", name), name) for name in case.mock]
+    for word in ("skipped", "ran"):
+        named += [(("expect", word, number), name) for number, name in enumerate(getattr(case.expect, word) or ())]
     for where, name in named:
         if name.partition("[")[0] not in known:
             near = did_you_mean(name, known) or f"; there is {listed(known)}"

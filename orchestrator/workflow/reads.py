@@ -68,7 +68,14 @@ class Reader:
             *((("with", name), value, inside, None) for name, value in step.params.items()),
         ]
         self._check_alone(step, node)
-        return self._read(step, node.place, parts)
+        if step.kind not in _ON_AGENT:
+            return self._read(step, node.place, parts)
+        attempt = [part for part in parts if part[0][0] == "with"]
+        asked = self._read(step, node.place, [part for part in parts if part[0][0] != "with"])
+        read = self._read(step, node.place, attempt)
+        rounds = [part.reads_previous for part in (asked, read) if part.reads_previous is not None]
+        previous = tuple(dict.fromkeys(name for part in rounds for name in part)) if rounds else None
+        return replace(read, reads_previous=previous, asks=asked.reads, asks_inputs=asked.reads_inputs)
 
     def read_compensation(self, step: PlanStep, node: Node) -> PlanStep:
         """What a compensation reads: what its step may read, and the step itself."""

@@ -15,6 +15,7 @@ PRIORITIES = ("low", "medium", "high", "urgent", "emergency")
 Priority = Literal["low", "medium", "high", "urgent", "emergency"]
 RunIf = Literal["none_failed", "all_success", "any_success", "all_done", "always"]
 
+
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 

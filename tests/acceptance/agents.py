@@ -70,6 +70,23 @@ def hold(ctx: Context, until: str, value: Json = None) -> Json:
         return value
 
 
+@many.task
+@hand.task
+def linger(ctx: Context) -> None:
+    """Work for a moment, in which others could run beside it."""
+    with noted(ctx):
+        time.sleep(0.05)
+
+
+@hand.task
+def appears(ctx: Context, path: str, value: Json = None) -> Json:
+    """Give back what came in if a file is there, or if it is the first."""
+    with noted(ctx):
+        if not Path(path).exists() and value != 1:
+            raise FileNotFoundError(path)
+        return value
+
+
 # --- failing --------------------------------------------------------------------------------------------------------
 
 

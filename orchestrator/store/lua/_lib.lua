@@ -590,16 +590,18 @@ local function succeed(id, rec, graph)
   conclude()
 end
 
--- What a step's expressions may read: {item, {input, value, ...}, {step, record, output, ...}, workflow, run's error,
+-- What an attempt's expressions may read, or those of a decision: {item, {input, value, ...}, {step, record, output, ...}, workflow, run's error,
 -- round, {step, record, output, ...} of the round before}.
-local function scope_of(id, graph)
+local function scope_of(id, graph, deciding)
   local _, at = split(id)
   local inputs, steps, previous, round = {}, {}, {}, ''
-  for _, name in ipairs(graph.reads_inputs or cjson.decode(redis.call('HGET', RUN, 'input_names'))) do
+  local names, others = graph.reads_inputs, graph.reads
+  if deciding and graph.asks then names, others = graph.asks_inputs, graph.asks end
+  for _, name in ipairs(names or cjson.decode(redis.call('HGET', RUN, 'input_names'))) do
     inputs[#inputs + 1] = name
     inputs[#inputs + 1] = redis.call('HGET', RUN, 'i:' .. name)
   end
-  for _, other in ipairs(graph.reads) do
+  for _, other in ipairs(others) do
     local name = other
     if other == graph.undoes then name = other .. at
     elseif graph.deep and graph.deep[other] then name = other .. upto(at, graph.deep[other]) end

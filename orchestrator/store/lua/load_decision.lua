@@ -5,4 +5,4 @@
 local id = ARGV[2]
 local body = redis.call('HGET', PLAN, 'b:' .. split(id))
 if not body then return {} end
-return {body, redis.call('HGET', STEPS, id) or '', scope_of(id, node(id))}
+return {body, redis.call('HGET', STEPS, id) or '', scope_of(id, node(id), true)}

@@ -1,0 +1,201 @@
+"""Commands that steer a run: hold it, let it go on, stop it, give it what it waits for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli import options
+from orchestrator.cli.output import print_json, say
+from orchestrator.cli.remarks import phase_of
+from orchestrator.cli.runs import find_run
+from orchestrator.client import Client, RunHandle
+from orchestrator.errors import StepNotWaiting
+from orchestrator.store.connection import guard
+from orchestrator.store.reader import base_of
+from orchestrator.workflow.nearby import did_you_mean, listed
+from orchestrator.workflow.plan import Plan
+
+SIGNAL = re.compile(r"[A-Za-z0-9_.:-]{1,100}")  # as in a workflow file
+
+Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's id; of an item ID[n], as `show` prints it.")]
+Data = Annotated[str | None, typer.Option(metavar="JSON", help="What becomes the output of the step that waits.")]
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(
+    epilog="""\b
+Example:
+  orchestrator pause 06bz3k
+"""
+)
+def pause(run_id: options.RunId, as_json: options.AsJson = False) -> None:
+    """Hold a run: nothing more of it starts until it is resumed.
+
+    Steps that run at this moment may end. Child runs are held, too; the run's time-out stands still.
+    """
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        changed = handle.pause()
+        _tell(handle, f"is paused; `orchestrator resume {handle.id}` lets it go on", "was paused already", changed, as_json)
+
+
+@commands.command(
+    epilog="""\b
+Example:
+  orchestrator resume 06bz3k
+"""
+)
+def resume(run_id: options.RunId, as_json: options.AsJson = False) -> None:
+    """Let a paused run go on."""
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        changed = handle.resume()
+        _tell(handle, "goes on", "was not paused", changed, as_json)
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  orchestrator cancel 06bz3k
+  orchestrator cancel 06bz3k --now
+"""
+)
+def cancel(
+    run_id: options.RunId,
+    now: Annotated[bool, typer.Option("--now", help="Leave out compensations and `finally`.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Stop a run: nothing more of it starts.
+
+    Steps that run at this moment are told to stop. Then what is done is undone (`compensate`), and `finally` runs.
+    A run that is over stays as it is, which is no error.
+    """
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        changed = handle.cancel(at_once=now)
+        record = handle.record()
+        if record.state.terminal:
+            _tell(handle, record.state.value, f"was {record.state} already", changed, as_json)
+        else:
+            hint = f"`orchestrator cancel {handle.id} --now` leaves that out"
+            going_on = f"{phase_of(record)}; {hint}"
+            _tell(handle, f"is stopped: {going_on}", f"is being stopped already: {going_on}", changed, as_json)
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  orchestrator signal 06bz3k payment-received
+  orchestrator signal 06bz3k payment-received --data '{"amount": 12}'
+"""
+)
+def signal(
+    run_id: options.RunId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The signal that a step waits for.")],
+    data: Data = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Give a signal to a run.
+
+    Every step that waits for it goes on. If none does yet, the signal is kept for the first that will.
+    """
+    if not SIGNAL.fullmatch(name):
+        raise typer.BadParameter("use letters, digits and '_.:-', 100 at most", param_hint="NAME")
+    value = _read(data)
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        reached = handle.signal(name, value)
+        if as_json:
+            print_json({"signal": name, "reached": reached, "kept": not reached})
+        elif reached:
+            say(f"the signal {name} has reached {listed(reached)}")
+        else:
+            say(f"no step waits for the signal {name} yet: it is kept until one does{_unknown(client, handle, name)}")
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  orchestrator approve 06bz3k sign
+  orchestrator approve 06bz3k sign --data '{"by": "Ada"}'
+
+\b
+Without --data the output of the step is {"approved": true}.
+"""
+)
+def approve(run_id: options.RunId, step: Step, data: Data = None, as_json: options.AsJson = False) -> None:
+    """Let a step go on that waits for a signal."""
+    value = _read(data)
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        with _naming_those_that_wait(client, handle, step):
+            handle.approve(step, value)
+        _tell(handle, f"goes on after {step}", "", True, as_json)
+
+
+@commands.command(
+    epilog="""\b
+Example:
+  orchestrator reject 06bz3k sign --reason "numbers are of last year"
+"""
+)
+def reject(
+    run_id: options.RunId,
+    step: Step,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it becomes the step's error.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Fail a step that waits for a signal."""
+    with Client(options.load_settings()) as client:
+        handle = find_run(client, run_id)
+        with _naming_those_that_wait(client, handle, step):
+            handle.reject(step, reason)
+        _tell(handle, f"{step} failed: {reason or 'rejected'}", "", True, as_json)
+
+
+def _tell(handle: RunHandle, changed: str, unchanged: str, did: bool, as_json: bool) -> None:
+    """Say what became of the run, or that it was so before."""
+    if as_json:
+        print_json(handle.document())
+    else:
+        say(f"run {handle.id} {changed if did else unchanged}")
+
+
+def _read(data: str | None) -> Any:
+    return None if data is None else options.read_json("--data", data)
+
+
+@contextmanager
+def _naming_those_that_wait(client: Client, handle: RunHandle, step: str) -> Iterator[None]:
+    """Adds to StepNotWaiting which steps there are, or which do wait for a signal."""
+    try:
+        yield
+    except StepNotWaiting as error:
+        with guard(client.url):
+            known = [other.id for other in client.store.read_plan(handle.id).steps if not other.internal]
+        if base_of(step) not in known:
+            near = did_you_mean(step, known) or f"; there is {listed(known)}"
+            raise StepNotWaiting(f"no step {step!r} in run {handle.id}{near}") from None
+        waiting = [other.id for other in handle.steps() if other.signal]
+        raise StepNotWaiting(error.message + (f"; what waits: {listed(waiting)}" if waiting else "")) from None
+
+
+def _unknown(client: Client, handle: RunHandle, name: str) -> str:
+    """What to add where no step of the workflow can ever wait for the signal."""
+    with guard(client.url):
+        known = _signals(client.store.read_plan(handle.id))
+    if name in known:
+        return ""
+    near = did_you_mean(name, known) or (f"; its steps wait for {listed(known)}" if known else "; it waits for none")
+    return f". The workflow names no such signal{near}"
+
+
+def _signals(plan: Plan) -> list[str]:
+    """The signals that steps of a workflow wait for; child runs get their own."""
+    return sorted({step.wait.signal for step in plan.steps if step.wait and step.wait.signal})
