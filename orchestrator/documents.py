@@ -14,24 +14,46 @@ Json = Any
 def run_document(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Json]) -> dict[str, Json]:
     """A run with its steps.
 
+    The document of a `foreach` has `items`, one document for each; that of an item has `steps`, if there are any inside
+    it, where again a `foreach` has `items`.
+
     Args:
-        steps: the plan's steps in order, each followed by the items of a foreach (`x[0]`), if it has any.
-        outputs: step id -> output.
+        steps: in display order, as `in_order` of the store gives them: a foreach is followed by its items, an item by
+            the steps inside it.
+        outputs: id -> output.
     """
-    shown: dict[str, dict[str, Json]] = {}
+    shown: dict[str, Json] = {}
+    whole = {step.id for step in steps if step.items is not None}
+    documents: dict[str, dict[str, Json]] = {}  # by id, as far as the loop below has come
+    newest: dict[str, dict[str, Json]] = {}  # `[3]` -> the document of the item that was last among those with this end
     for step in steps:
-        base, bracket, _ = step.id.partition("[")
-        document = step_document(step, outputs.get(step.id))
-        if bracket:
-            shown[base].setdefault("items", []).append(document)
+        base, at, round_ = _parts(step.id)
+        document = documents[step.id] = step_document(step, outputs.get(step.id, outputs.get(f"{base}.item{at}")))
+        outer = at.rpartition("[")[0]
+        if at and base + outer in whole:
+            documents[base + outer].setdefault("items", []).append(document)
+            newest[at] = document
+        elif at in newest:
+            newest[at].setdefault("steps", {})[base + round_] = document
         else:
             shown[step.id] = document
     return run_summary(run) | {"outputs": run.outputs or {}, "error": error_document(run.error), "steps": shown}
 
 
+def _parts(step_id: str) -> tuple[str, str, str]:
+    """`write[3]~7` is the step `write`, of the item `[3]`, in the round that ended with `~7`."""
+    name, tilde, number = step_id.partition("~")
+    base, bracket, rest = name.partition("[")
+    return base, bracket + rest, tilde + number
+
+
 def run_summary(run: RunRecord) -> dict[str, Json]:
-    """A run without steps, outputs and error."""
-    return {
+    """A run without steps, outputs and error.
+
+    Only where set: `parent_run_id` and `parent_step`, that wait for it; `rerun_of`; `waits_for`, the concurrency key
+    under which it has no place yet; `unused_signals`; `verdict`, how it will end, and `phase`, what still runs then.
+    """
+    document: dict[str, Json] = {
         "run_id": run.id,
         "workflow": run.workflow,
         "version": run.version,
@@ -41,13 +63,21 @@ def run_summary(run: RunRecord) -> dict[str, Json]:
         "started_at": rfc3339(run.started_at),
         "finished_at": rfc3339(run.finished_at),
     }
+    ending = run.phase not in (None, "main") and not run.state.terminal
+    extras = {
+        "parent_run_id": run.parent, "parent_step": run.parent_step, "rerun_of": run.rerun_of,
+        "waits_for": run.waits_for, "unused_signals": list(run.signals) or None,
+        "verdict": run.verdict if ending else None, "phase": run.phase if ending else None,
+    }  # fmt: skip
+    return document | _set(extras)
 
 
 def step_document(step: StepRecord, output: Json) -> dict[str, Json]:
     """One step.
 
-    `hands` are the agents that had it in turn; `reason` says why it was skipped or waits, `progress` and `note` what
-    its handler told.
+    Only where set: `reason` says why it was skipped or waits; `progress` and `note` are what its handler told; `hands`
+    are the agents that had it in turn, `rounds` those of a loop so far, `child_run_id` the run that it waits for;
+    `waits_for_signal`; `due_at`, when it goes on by itself; `reused`: it was taken over from an earlier run.
     """
     document: dict[str, Json] = {
         "status": step.state.value,
@@ -58,8 +88,17 @@ def step_document(step: StepRecord, output: Json) -> dict[str, Json]:
         "output": output,
         "error": error_document(step.error) if step.state is not StepState.SUCCEEDED else None,
     }
-    extras = {"hands": list(step.hands) or None, "reason": step.reason, "progress": step.progress, "note": step.note}
-    return document | {name: value for name, value in extras.items() if value is not None}
+    extras = {
+        "hands": list(step.hands) or None, "reason": step.reason, "progress": step.progress, "note": step.note,
+        "rounds": step.rounds, "child_run_id": step.child, "waits_for_signal": step.signal,
+        "due_at": rfc3339(step.retry_at) if step.state is StepState.WAITING else None, "reused": step.reused or None,
+    }  # fmt: skip
+    return document | _set(extras)
+
+
+def _set(fields: Mapping[str, Json]) -> dict[str, Json]:
+    """Those that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def error_document(error: StepError | None) -> dict[str, Json] | None:
@@ -100,7 +139,7 @@ def message_document(record: MessageRecord) -> dict[str, Json]:
         "due_at": rfc3339(record.due_at), "expires_at": rfc3339(record.expires_at), "reason": record.reason,
         "late": record.late or None, "replayed_as": record.replayed_as,
     }  # fmt: skip
-    return document | {name: value for name, value in extras.items() if value is not None}
+    return document | _set(extras)
 
 
 def task_document(record: MessageRecord) -> dict[str, Json]:

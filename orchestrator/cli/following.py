@@ -45,7 +45,7 @@ class Follower:
         until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         threading.Thread(target=self._read, name="events", daemon=True).start()
         try:
-            with view_for(self._plan, self._handle.id) as view:
+            with view_for(self._plan, self._handle.id, self._handle.steps()) as view:
                 look_at = 0.0
                 while time.monotonic() < until:
                     if time.monotonic() >= look_at:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -13,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.output import console, look, say
-from orchestrator.cli.progress import Progress, Row, Sentences
+from orchestrator.cli.progress import STEP_WAITING, Progress, Row
+from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.text import clock, duration, one_line, visible
-from orchestrator.records import Event, RunRecord
+from orchestrator.records import Event, RunRecord, StepRecord
 from orchestrator.states import StepState
 from orchestrator.workflow.plan import Plan
 
@@ -35,9 +37,13 @@ class View(Protocol):
     def take(self, event: Event) -> None: ...
 
 
-def view_for(plan: Plan, run_id: str) -> View:
-    """The table where standard error is a terminal that can draw one, lines otherwise."""
-    return TableView(plan, run_id, console(stderr=True)) if draws_table() else LineView(plan)
+def view_for(plan: Plan, run_id: str, kept: Iterable[StepRecord] = ()) -> View:
+    """The table where standard error is a terminal that can draw one, lines otherwise.
+
+    Args:
+        kept: records of the run's steps, for those that it has taken over from an earlier run.
+    """
+    return TableView(plan, run_id, console(stderr=True), kept) if draws_table() else LineView(plan, run_id)
 
 
 def draws_table() -> bool:
@@ -69,8 +75,9 @@ class LogRelay:
 class LineView:
     """`12:00:01 step outline started (planner.plan)`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, run_id: str) -> None:
         self._sentences = Sentences(plan)
+        self._run_id = run_id
         self._told: dict[str | None, int] = {}
 
     def __enter__(self) -> LineView:
@@ -86,14 +93,16 @@ class LineView:
             self._told[event.step] = event.at
         for sentence in self._sentences.tell(event):
             say(f"{clock(event.at)} {sentence}")
+        if event.name == STEP_WAITING and event.data:  # it has a reason: a signal, which a person may have to give
+            say(f"         `orchestrator approve {self._run_id} {event.step}` lets it go on, `reject` fails it")
 
 
 class TableView:
     """A table of the steps that is drawn anew a few times a second, and stays when the run is over."""
 
-    def __init__(self, plan: Plan, run_id: str, screen: Console) -> None:
+    def __init__(self, plan: Plan, run_id: str, screen: Console, kept: Iterable[StepRecord] = ()) -> None:
         self._title = f"{plan.name}  {run_id}"
-        self._progress = Progress(plan)
+        self._progress = Progress(plan, kept)
         self._screen = screen
         self._live = Live(console=screen, get_renderable=self.draw, refresh_per_second=FRAMES_PER_S)
 
@@ -112,7 +121,9 @@ class TableView:
         rows = list(self._progress.rows.values())
         shown = choose(rows, self._screen.height - LINES_AROUND)
         elapsed = duration(now - (self._progress.started_at or now))
-        header = Text(f"{self._title}  {elapsed}  {self._progress.done}/{len(rows)} steps", style="bold", no_wrap=True)
+        remark = f"  {self._progress.remark}" if self._progress.remark else ""
+        title = f"{self._title}  {elapsed}  {self._progress.done}/{len(rows)} steps{remark}"
+        header = Text(title, style="bold", no_wrap=True)
         parts: list[Text | Table] = [header, _grid(shown, now, self._screen.width)]
         if len(shown) < len(rows):
             parts.append(Text(f"... {len(rows) - len(shown)} more", style="dim"))

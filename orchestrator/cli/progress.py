@@ -1,18 +1,23 @@
 """What the events of a run say about its steps: one row per step, whatever shows it.
 
-Pure: events go in, rows and sentences come out. Items of a `foreach` are counted in the row of their step.
+Pure: events go in, rows come out; `sentences.py` makes lines of them. What is inside a `foreach` is counted in its row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from orchestrator import events
-from orchestrator.cli.text import duration, one_line
-from orchestrator.records import Event
+from orchestrator.cli.text import one_line
+from orchestrator.records import Event, StepRecord
 from orchestrator.states import StepState
+from orchestrator.store.reader import base_of
 from orchestrator.workflow.plan import Plan, PlanStep
+
+RUN_QUEUED, RUN_PAUSED, RUN_RESUMED = "run.queued", "run.paused", "run.resumed"
+RUN_SIGNALLED, RUN_UNUSED_SIGNALS = "run.signalled", "run.unused_signals"
+STEP_WAITING, STEP_LIMITED, STEP_ROUND, STEP_FELL_BACK = "step.waiting", "step.limited", "step.round", "step.fell_back"
 
 STATES = {
     events.STEP_STARTED: StepState.RUNNING,
@@ -23,13 +28,19 @@ STATES = {
     events.STEP_CANCELLED: StepState.CANCELLED,
     events.STEP_LOST: StepState.PENDING,
     events.STEP_HANDED_OFF: StepState.PENDING,
+    STEP_WAITING: StepState.WAITING,
+    STEP_LIMITED: StepState.WAITING,
+    STEP_ROUND: StepState.RUNNING,
+    STEP_FELL_BACK: StepState.PENDING,
 }
-QUIET = frozenset({events.RUN_CREATED, events.STEP_READY})
 
 
 @dataclass(slots=True)
 class Row:
-    """One step as far as it is known. Times are milliseconds; `items` is None until a `foreach` has opened."""
+    """One step as far as it is known. Times are milliseconds; `items` is None until a `foreach` has opened.
+
+    A compensation that runs for several items or rounds has one row; `times` says how often it has ended.
+    """
 
     step: PlanStep
     state: StepState = StepState.PENDING
@@ -37,131 +48,182 @@ class Row:
     started_at: int | None = None
     finished_at: int | None = None
     note: str = ""
+    hands: str | None = None
+    rounds: int | None = None
+    times: int = 0
     items: int | None = None
     items_done: int = 0
     items_failed: int = 0
+    inside: dict[str, int] = field(default_factory=dict)  # number of an item -> its steps that are done; -1: it is over
 
     @property
     def name(self) -> str:
         """`planner.plan`, or the kind of a step that no agent runs."""
-        return self.step.name if self.step.agent else self.step.kind
+        return self.hands or (self.step.name if self.step.agent else self.step.kind)
 
     def remark(self) -> str:
         """What is worth knowing beside the state: items done, progress, why it failed or was skipped."""
-        if self.items is None:
-            return self.note
-        failed = f", {self.items_failed} failed" if self.items_failed else ""
-        return f"{self.items_done}/{self.items}{failed}" + (f"  {self.note}" if self.note else "")
+        parts = []
+        if self.items is not None:
+            failed = f", {self.items_failed} failed" if self.items_failed else ""
+            parts.append(f"{self.items_done}/{self.items}{failed}")
+        if self.rounds is not None:
+            parts.append(f"round {self.rounds}")
+        if self.times:
+            parts.append(f"{self.times} done")
+        return "  ".join(part for part in (*parts, self.note) if part)
 
 
 class Progress:
-    """The rows of one run, in the order of the plan."""
+    """The rows of one run: the steps in the order of the plan, then what comes up only when a run ends.
 
-    def __init__(self, plan: Plan) -> None:
-        self.rows = {step.id: Row(step) for step in plan.steps if not step.internal}
+    `remark` is what is worth knowing about the run as a whole.
+
+    Args:
+        kept: records of the run's steps; those that were taken over from an earlier run have no events.
+    """
+
+    def __init__(self, plan: Plan, kept: Iterable[StepRecord] = ()) -> None:
+        self._steps = plan.by_id
+        self._bodies: dict[str, int] = {}  # foreach -> how many steps each of its items has
+        for step in plan.steps:
+            if step.scope and not step.internal:
+                self._bodies[step.scope] = self._bodies.get(step.scope, 0) + 1
+        main = (step for step in plan.steps if step.phase == "main" and step.depth == 0 and not step.internal)
+        self.rows = {step.id: Row(step) for step in main}
         self.started_at: int | None = None
+        self.remark = ""
+        for record in kept:
+            if record.reused and (row := self.rows.get(record.id)):
+                row.state, row.note = record.state, "taken over"
+            elif record.reused and (row := self.rows.get(base_of(record.id))):
+                row.items_done += 1
 
     def take(self, event: Event) -> None:
         """Bring the rows up to date."""
         if self.started_at is None:
             self.started_at = event.at
-        if event.name in (events.RUN_FAILED, events.RUN_CANCELLED):
-            self._cancel_the_rest()
-        row = self.rows.get((event.step or "").partition("[")[0])
-        if row is None or event.step is None:
+        if event.step is None:
+            self._take_run(event)
             return
-        if event.step.endswith("]"):
-            self._take_item(row, event)
-        elif event.name == events.STEP_PROGRESS:
-            row.note = _progress(event)
-        elif event.name in STATES:
+        step = self._steps.get(base_of(event.step))
+        if step is None or step.internal:
+            return
+        row = self._row(step)
+        indices = event.step.count("[")
+        if step.undoes or (step.id == row.step.id and indices == step.depth):
             self._take_step(row, event)
+            row.times += bool(step.undoes) and event.step != step.id and row.state.terminal
+        elif step.id == row.step.id and indices == 1:
+            self._take_item(row, event)
+        else:
+            self._take_inside(row, step, event)
 
     @property
     def done(self) -> int:
         """Steps that will not change any more."""
-        return sum(row.state.terminal for row in self.rows.values())
+        return sum(row.state.terminal for row in list(self.rows.values()))  # a table is drawn while rows come up
 
-    def _cancel_the_rest(self) -> None:
-        """Steps that were never reached have no event of their own."""
-        for row in self.rows.values():
-            if not row.state.terminal:
-                row.state = StepState.CANCELLED
+    def _row(self, step: PlanStep) -> Row:
+        """The row that shows a step: its own, or that of the outermost foreach around it."""
+        while step.each is not None and not step.undoes:
+            step = self._steps[step.each]
+        return self.rows.setdefault(step.id, Row(step))
+
+    def _take_run(self, event: Event) -> None:
+        if event.name in events.RUN_ENDS:
+            for row in self.rows.values():
+                if not row.state.terminal:  # never reached, so it has no event of its own
+                    row.state = StepState.CANCELLED
+        if event.name in (events.RUN_STARTED, RUN_RESUMED, *events.RUN_ENDS):
+            self.remark = ""
+        elif event.name == RUN_PAUSED:
+            self.remark = "paused"
+        elif event.name == RUN_QUEUED:
+            self.remark = f"waits for a place under {why(event)}"
 
     def _take_step(self, row: Row, event: Event) -> None:
-        row.state = STATES[event.name]
+        if event.name == events.STEP_PROGRESS:
+            row.note = share(event)
+            return
+        state = STATES.get(event.name)
+        if state is None:
+            return
+        row.state, row.note = state, why(event)
         row.attempt = event.attempt or row.attempt
-        row.note = _why(event)
-        if row.state is StepState.RUNNING:
+        if event.name == events.STEP_STARTED or (event.name == STEP_WAITING and row.started_at is None):
             row.started_at, row.finished_at = event.at, None
-            if row.step.kind == "foreach":
-                row.items, row.note = int(event.data.get("note", 0)), ""
-        elif row.state.terminal:
+        elif state.terminal:
             row.finished_at = event.at
+        self._take_kind(row, event)
+
+    def _take_kind(self, row: Row, event: Event) -> None:
+        """What an event means for this kind of step in particular."""
+        kind = row.step.kind
+        if event.name == events.STEP_HANDED_OFF:
+            row.hands = str(event.data.get("to"))
+        elif event.name == STEP_FELL_BACK and row.step.fallback:
+            row.hands = ".".join(row.step.fallback)
+        elif kind == "foreach" and event.name == events.STEP_STARTED:
+            row.items, row.note = int(event.data.get("note", 0)), ""
+        elif kind == "foreach" and event.name == events.STEP_SUCCEEDED and row.items is not None:
+            row.items_done = row.items
+        elif kind == "workflow" and event.name == events.STEP_STARTED:
+            row.state, row.note = StepState.WAITING, f"run {event.data.get('run')}"
+        elif event.name == STEP_ROUND:
+            row.rounds, row.note = int(event.data.get("note", 0)) + 1, ""
+            self._renew(row.step)
+        elif kind == "loop" and row.state is StepState.SKIPPED:
+            for inner in self._inner(row.step):
+                inner.state = StepState.SKIPPED
+
+    def _renew(self, loop: PlanStep) -> None:
+        """A round begins: what is in the loop starts anew."""
+        for inner in self._inner(loop):
+            self.rows[inner.step.id] = Row(inner.step)
+
+    def _inner(self, loop: PlanStep) -> list[Row]:
+        return [self.rows[name] for name in loop.body if name in self.rows]
 
     def _take_item(self, row: Row, event: Event) -> None:
+        """An item that is one attempt, or one child run."""
         state = STATES.get(event.name)
         if state is not None and state.terminal:
             row.items_done += 1
             row.items_failed += state is StepState.FAILED
-        if event.name == events.STEP_PROGRESS or state in (StepState.FAILED, StepState.WAITING):
-            row.note = f"[{str(event.step).partition('[')[2]} {_progress(event) or _why(event)}"
+        self._note_inside(row, event)
+
+    def _take_inside(self, row: Row, step: PlanStep, event: Event) -> None:
+        """A step inside an item: the item is over when all of its own steps are, or when one has failed it."""
+        state = STATES.get(event.name)
+        item = str(event.step).partition("[")[2].partition("]")[0]
+        own = step.scope == row.step.id and str(event.step).count("[") == step.depth
+        if own and state is not None and state.terminal and row.inside.get(item, 0) >= 0:
+            row.inside[item] = row.inside.get(item, 0) + 1
+            failed = state is StepState.FAILED and step.on_error == "fail"
+            if failed or row.inside[item] == self._bodies[row.step.id]:
+                row.inside[item] = -1
+                row.items_done += 1
+                row.items_failed += failed
+        self._note_inside(row, event)
+
+    def _note_inside(self, row: Row, event: Event) -> None:
+        name = str(event.step).removeprefix(row.step.id)
+        if event.name == events.STEP_PROGRESS or STATES.get(event.name) in (StepState.FAILED, StepState.WAITING):
+            row.note = f"{name} {share(event) or why(event)}"
 
 
-class Sentences:
-    """Turns each event into a line for a log: `step outline started (planner.plan)`."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._steps = plan.by_id
-        self._started: dict[str, int] = {}
-
-    def tell(self, event: Event) -> Iterator[str]:
-        """The line of an event, if it is worth one."""
-        if event.step is None:
-            if event.name not in QUIET:
-                yield event.name.replace(".", " ") + _colon(_why(event))
-            return
-        base = self._steps.get(event.step.partition("[")[0])
-        if base is None or base.internal or event.name in QUIET:
-            return
-        yield f"step {event.step} {self._happened(base, event)}"
-
-    def _happened(self, step: PlanStep, event: Event) -> str:
-        assert event.step is not None
-        what = event.name.partition(".")[2]
-        attempt = f", attempt {event.attempt}" if (event.attempt or 0) > 1 else ""
-        if event.name == events.STEP_STARTED:
-            self._started[event.step] = event.at
-            if step.kind == "foreach" and not event.step.endswith("]"):
-                return f"started: {event.data.get('note', 0)} items ({step.name})"
-            return f"started ({step.name}{attempt})"
-        if event.name == events.STEP_SUCCEEDED and event.step in self._started:
-            return f"succeeded in {duration(event.at - self._started.pop(event.step))}"
-        if event.name == events.STEP_PROGRESS:
-            return _progress(event)
-        if event.name == events.STEP_HANDED_OFF:
-            return f"handed from {event.data.get('from')} to {event.data.get('to')}"
-        if event.name == events.STEP_LOST:
-            return "lost its worker and starts again"
-        if event.name == events.STEP_RETRYING:
-            return "failed and is tried again" + _colon(_why(event))
-        return what + _colon(_why(event))
-
-
-def _why(event: Event) -> str:
+def why(event: Event) -> str:
     """The error or the reason an event carries."""
     if "type" in event.data:
         return one_line(f"{event.data['type']}: {event.data.get('message', '')}")
     return one_line(str(event.data.get("note", "")))
 
 
-def _progress(event: Event) -> str:
+def share(event: Event) -> str:
+    """`50% reading`, of a step's progress."""
     if event.name != events.STEP_PROGRESS:
         return ""
     fraction, note = event.data.get("fraction"), event.data.get("note")
-    share = f"{fraction:.0%}" if isinstance(fraction, (int, float)) else ""
-    return " ".join(part for part in (share, one_line(str(note)) if note else "") if part)
-
-
-def _colon(text: str) -> str:
-    return f": {text}" if text else ""
+    part = f"{fraction:.0%}" if isinstance(fraction, (int, float)) else ""
+    return " ".join(text for text in (part, one_line(str(note)) if note else "") if text)

@@ -11,8 +11,8 @@ from rich.text import Text
 from orchestrator.cli import options
 from orchestrator.cli.live import summary
 from orchestrator.cli.output import console, look, print_json, print_json_line, say, table
-from orchestrator.cli.progress import Sentences
 from orchestrator.cli.remarks import about_run, about_step, phase_of
+from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visible
 from orchestrator.client import Client, RunHandle
 from orchestrator.documents import error_document, run_summary

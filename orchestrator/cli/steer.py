@@ -41,8 +41,8 @@ def pause(run_id: options.RunId, as_json: options.AsJson = False) -> None:
     """
     with Client(options.load_settings()) as client:
         handle = find_run(client, run_id)
-        changed = handle.pause()
-        _tell(handle, f"is paused; `orchestrator resume {handle.id}` lets it go on", "was paused already", changed, as_json)
+        what = "is paused" if handle.pause() else "was paused already"
+        _tell(handle, f"{what}; `orchestrator resume {handle.id}` lets it go on", as_json)
 
 
 @commands.command(
@@ -55,8 +55,7 @@ def resume(run_id: options.RunId, as_json: options.AsJson = False) -> None:
     """Let a paused run go on."""
     with Client(options.load_settings()) as client:
         handle = find_run(client, run_id)
-        changed = handle.resume()
-        _tell(handle, "goes on", "was not paused", changed, as_json)
+        _tell(handle, "goes on" if handle.resume() else "was not paused", as_json)
 
 
 @commands.command(
@@ -81,11 +80,11 @@ def cancel(
         changed = handle.cancel(at_once=now)
         record = handle.record()
         if record.state.terminal:
-            _tell(handle, record.state.value, f"was {record.state} already", changed, as_json)
+            what = record.state if changed else f"was {record.state} already"
         else:
-            hint = f"`orchestrator cancel {handle.id} --now` leaves that out"
-            going_on = f"{phase_of(record)}; {hint}"
-            _tell(handle, f"is stopped: {going_on}", f"is being stopped already: {going_on}", changed, as_json)
+            begun = "is being stopped" if changed else "was being stopped already"
+            what = f"{begun} ({phase_of(record)}); `orchestrator cancel {handle.id} --now` ends it at once"
+        _tell(handle, what, as_json)
 
 
 @commands.command(
@@ -136,7 +135,7 @@ def approve(run_id: options.RunId, step: Step, data: Data = None, as_json: optio
         handle = find_run(client, run_id)
         with _naming_those_that_wait(client, handle, step):
             handle.approve(step, value)
-        _tell(handle, f"goes on after {step}", "", True, as_json)
+        _tell(handle, f"goes on: {step} is approved", as_json)
 
 
 @commands.command(
@@ -156,15 +155,12 @@ def reject(
         handle = find_run(client, run_id)
         with _naming_those_that_wait(client, handle, step):
             handle.reject(step, reason)
-        _tell(handle, f"{step} failed: {reason or 'rejected'}", "", True, as_json)
+        _tell(handle, f"knows: {step} is rejected", as_json)
 
 
-def _tell(handle: RunHandle, changed: str, unchanged: str, did: bool, as_json: bool) -> None:
+def _tell(handle: RunHandle, what: str, as_json: bool) -> None:
     """Say what became of the run, or that it was so before."""
-    if as_json:
-        print_json(handle.document())
-    else:
-        say(f"run {handle.id} {changed if did else unchanged}")
+    print_json(handle.document()) if as_json else say(f"run {handle.id} {what}")
 
 
 def _read(data: str | None) -> Any:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from orchestrator.workflow.loader import LoadedWorkflow, Place
-from orchestrator.workflow.nearby import listed
 from orchestrator.workflow.plan import Phase, PlanStep, StepKind
 from orchestrator.workflow.spec import Step
 
@@ -154,7 +153,7 @@ class Graph:
             return None
         if len(has) > 1:
             self.problems.append(
-                (place, f"{listed([f'`{name}`' for name in has])} exclude each other: a step is one thing")
+                (place, f"{' and '.join(f'`{name}`' for name in has)} exclude each other: a step is one thing")
             )
             return None
         if not has:

@@ -66,6 +66,7 @@ def load_workflow(source: str | Path, *, text: str | None = None, limits: Settin
 def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
     """The document as a Workflow; places that do not fit are noted and left out, as long as a workflow remains."""
     problems: list[Problem] = []
+    refused: set[Place] = set()
     while True:
         try:
             return LoadedWorkflow(Workflow.model_validate(value), file, lines, tuple(problems))
@@ -73,9 +74,16 @@ def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
             empty = LoadedWorkflow(Workflow.model_construct(name="", steps=[]), file, lines)
             mistakes = error.errors(include_url=False)
             places = [place_of(found["loc"]) for found in mistakes]
-            new = [empty.problem(place, in_words(found, place)) for found, place in zip(mistakes, places, strict=True)]
+            # What was taken out because it was wrong is not missing: the whole that needs it goes with it.
+            places = [place[:-1] if place in refused else place for place in places]
+            new = [
+                empty.problem(place, in_words(found, place))
+                for found, place in zip(mistakes, places, strict=True)
+                if place == place_of(found["loc"])
+            ]
+            refused |= set(places)
             problems = list(dict.fromkeys(problems + new))
-            rest = _without(value, {place for place, found in zip(places, mistakes, strict=True)})
+            rest = _without(value, set(places))
             if ("name",) in places:
                 rest["name"] = "unnamed"  # the one other thing without which nothing else could be checked
             if rest == value or "steps" not in rest:
@@ -134,6 +142,8 @@ def in_words(found: Any, place: Place) -> str:
         return _unknown_key(place)
     if kind == "missing":
         return f"{place[-1]!r} is missing"
+    if kind == "literal_error" and place[-1] == "default":
+        return "must be true: it marks the last branch"
     if kind == "literal_error":
         words = [word.strip("'\" ") for word in found["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return f"{_short(given)} is not one of {', '.join(words)}{did_you_mean(str(given), words)}"
@@ -155,7 +165,7 @@ def in_words(found: Any, place: Place) -> str:
     if kind in wanted:
         hint = "; put it in quotes" if kind == "string_type" and isinstance(given, (bool, int, float)) else ""
         return f"must be {wanted[kind]}, and is {_short(given)}{hint}"
-    if kind in ("too_short", "list_too_short"):
+    if kind in ("too_short", "list_too_short", "string_too_short"):
         return "must not be empty"
     if kind in ("greater_than_equal", "less_than_equal"):
         return _out_of_range(found["ctx"], place, given)
@@ -172,6 +182,7 @@ _WANTED = {
 _NAME_RULES = {
     "^[a-z0-9-]{1,100}$": "use a-z, 0-9 and '-', 100 at most",
     "^[A-Za-z_][A-Za-z0-9_-]{0,63}$": "use letters, digits, '_' and '-', not first a digit, 64 at most",
+    "^[A-Za-z0-9_.:-]{1,100}$": "use letters, digits, '_', '-', '.' and ':', 100 at most",
     "^[A-Za-z_][A-Za-z0-9_]{0,63}$": "use letters, digits and '_', not first a digit, 64 at most",
 }
 

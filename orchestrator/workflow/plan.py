@@ -96,9 +96,9 @@ class PlanStep:
     steps of the same depth inside and the first ones of them; `last` the step whose output is that of an item.
     `phase` is the part of the workflow; `undoes` the step that a compensation is for.
     `reads` are the steps whose record or output the step's expressions name; `reads_inputs` the inputs they name
-    (`None` stands for all of them); `reads_previous` steps of the round before, None when they do not name `round`. Of a
-    step that runs on an agent these are what its attempts read, and `asks` and `asks_inputs` what is read once, to decide
-    whether, over what and under which limits it runs.
+    (`None` stands for all of them); `reads_previous` steps of the round before, None when they do not name `round`.
+    Of a step that runs on an agent these are what its attempts read, and `asks` and `asks_inputs` what is read once, to
+    decide whether, over what and under which limits it runs.
     """
 
     id: str

@@ -56,8 +56,8 @@ def _unknown_in(schema: Schema, members: tuple[str, ...], root: Schema, above: t
     properties = schema.get("properties")
     if not isinstance(properties, dict):
         kind = schema.get("type")
-        if kind in ("string", "number", "integer", "boolean"):
-            return f"it is a {kind} and has no field `{members[0]}`"
+        if kind in ("string", "number", "integer", "boolean", "array"):
+            return f"it is {_KINDS.get(kind, f'a {kind}')} and has no field `{members[0]}`"
         return None
     if members[0] in properties:
         return _unknown(properties[members[0]], members[1:], root, (*above, members[0]))
@@ -66,6 +66,9 @@ def _unknown_in(schema: Schema, members: tuple[str, ...], root: Schema, above: t
     where = f"`{'.'.join(above)}` of it" if above else "it"
     near = did_you_mean(members[0], properties) or f"; there is {listed(properties)}" if properties else ""
     return f"{where} has no field `{members[0]}`{near}"
+
+
+_KINDS = {"integer": "an integer", "array": "a list"}
 
 
 def _choices(schema: Json, root: Schema, left: int) -> list[Schema]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.cli.live import choose
-from orchestrator.cli.progress import Progress, Row, Sentences
+from orchestrator.cli.progress import Progress, Row
+from orchestrator.cli.sentences import Sentences
 from orchestrator.records import Event
 from orchestrator.states import StepState
 from orchestrator.workflow.plan import PlanStep

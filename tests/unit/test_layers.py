@@ -17,7 +17,7 @@ LAYERS = (
     ("store",),
     ("agents",),
     ("runtime",),
-    ("client", "documents", "messaging", "sinks", "testing"),
+    ("simulation", "client", "documents", "messaging", "sinks", "testing"),
     ("cli", "__init__", "__main__"),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

@@ -162,7 +162,7 @@ outputs: {v: "${{ steps.d.output.v }}"}
     assert (plan.priority, plan.timeout_ms, plan.output_reads) == ("high", 7_200_000, ("d",))
     assert (a.retry, a.timeout_ms, a.reads_inputs) == (Retry(4, 2000, jitter=True), 300_000, ("t",))
     assert (b.retry, b.timeout_ms) == (Retry(2, give_up_on=("KeyError",)), 1000)
-    assert (b.on_error, b.priority, b.reads, b.dispatched) == ("continue", "low", ("a",), False)
+    assert (b.on_error, b.priority, b.asks, b.reads, b.dispatched) == ("continue", "low", ("a",), (), False)
     assert c.foreach == ForEach([1, 2], 1, "skip")
     assert (d.kind, d.values, d.reads) == ("set", {"v": "${{ steps.b.output }}"}, ("b",))
     assert a.dispatched
@@ -210,19 +210,19 @@ def test_mistakes_of_steps_in_a_cycle_are_found_too() -> None:
         ("- {id: a, set: {}, run_if: any_success}",
          ["3 steps.0.run_if: 'any_success' asks how the steps in `needs` ended, and the step needs none"]),
         ("- {set: {}}", ["3 steps.0: the step has no `id`"]),
-        ("- {id: a}", ["3 steps.0: the step does nothing: give it `agent`, `capability`, `set` or `parallel`"]),
+        ("- {id: a}", ["3 steps.0: the step does nothing: give it `agent`, `capability`, `set`, `wait`, `workflow`, "
+                          "`parallel`, `switch`, `loop` or `steps`"]),
         ("- {id: a, agent: writer, capability: writing}", ["3 steps.0: `agent` and `capability` exclude each other"]),
-        ("- {id: a, set: {}, agent: writer}", ["3 steps.0: `set` stands alone: it has no agent and no foreach"]),
+        ("- {id: a, set: {}, agent: writer}", ["3 steps.0: `set` and `agent` exclude each other: a step is one thing"]),
         ("- {id: a, set: {}, timeout: 1s, retry: {}}",
-         ["3 steps.0.retry: `set` runs on no agent, so it has no 'retry'",
-          "3 steps.0.timeout: `set` runs on no agent, so it has no 'timeout'"]),
+         ["3 steps.0.retry: a `set` has no 'retry': it runs on no agent",
+          "3 steps.0.timeout: a `set` has no 'timeout': it runs on no agent"]),
         ("- {id: a, agent: writer, task: edit, max_parallel: 2}",
          ["3 steps.0.max_parallel: 'max_parallel' belongs to a `foreach`, and the step has none"]),
         ("- {id: p, agent: writer, parallel: [{id: a, set: {}}]}",
-         ["3 steps.0.agent: a `parallel` has no 'agent'; set it on the steps inside"]),
-        ("- parallel: [{steps: [{id: a, set: {}}], when: true}]",
-         ["3 steps.0.parallel.0.when: a branch with `steps` has no 'when'; set it on its steps"]),
-        ("- {steps: [{id: a, set: {}}]}", ["3 steps.0: `steps` stands only inside a branch of `parallel`"]),
+         ["3 steps.0: `parallel` and `agent` exclude each other: a step is one thing"]),
+        ("- {id: p, timeout: 1s, parallel: [{id: a, set: {}}]}",
+         ["3 steps.0.timeout: a `parallel` has no 'timeout'; set it on the steps inside"]),
         ("- {id: a, set: {}, when: 'yes'}", ["3 steps.0.when: must be one expression and nothing else: ${{ ... }}"]),
         ("- {id: a, set: {}, when: 'x ${{ true }}'}",
          ["3 steps.0.when: must be one expression and nothing else: ${{ ... }}"]),

@@ -116,8 +116,8 @@ def test_a_failure_says_what_is_wrong(expression: str, message: str) -> None:
     [
         ("", "is empty"),
         ("1 +", "is not valid CEL at column 4: it ends too early"),
-        ("foo", "unknown name `foo`; known are inputs, steps, item, index, run, secrets; text goes in quotes: 'foo'"),
-        ("input.a", "unknown name `input` (did you mean inputs?); known are inputs, steps, item, index, run, secrets"),
+        ("foo", "unknown name `foo`; known are inputs, steps, item, index, round, run, secrets; text goes in quotes: 'foo'"),
+        ("input.a", "unknown name `input` (did you mean inputs?); known are inputs, steps, item, index, round, run, secrets"),
         ("nofun(1)", "unknown function `nofun`"),
         ("inputs.s.uperAscii()", "unknown function `uperAscii` (did you mean upperAscii?)"),
         ("steps", "name the step: steps.ID.output"),
@@ -186,7 +186,8 @@ def test_a_condition_is_true_or_false() -> None:
 
 def test_references_are_what_a_template_reads() -> None:
     found = references({"a": "${{ steps.x.output }} ${{ steps['a-b'].status }}", "b": "${{ inputs.q.map(i, item) }}"})
-    assert found == References(frozenset({"x", "a-b"}), frozenset({"q"}), frozenset({"steps", "inputs", "item"}))
+    assert (found.steps, found.inputs) == ({"x", "a-b"}, {"q"})
+    assert (found.names, found.outputs) == ({"steps", "inputs", "item"}, {("x",)})
     assert references("${{ inputs }}").inputs is None
     assert references("${{ inputs[index] }}").inputs is None
     assert references("no expression") == References()

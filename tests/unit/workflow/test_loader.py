@@ -109,25 +109,6 @@ def test_anything_else_is_no_duration(duration: str) -> None:
     assert (found.line, found.path) == (2, "timeout")
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["loop", "switch", "wait", "workflow", "compensate", "fallback", "output_schema", "cache", "limits"],
-)
-def test_words_of_the_language_that_come_later_are_no_unknown_keys(key: str) -> None:
-    assert messages_of(f"- {{id: a, {key}: {{}}}}") == [
-        f"3 steps.0.{key}: {key!r} is not supported yet by this version"
-    ]
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["on_failure", "finally", "idempotency", "concurrency", "limits", "schedule", "retention", "tests"],
-)
-def test_so_are_those_of_the_whole_file(key: str) -> None:
-    (found,) = messages_of(f"name: x\n{key}: []\nsteps: [{{id: a, set: {{}}}}]")
-    assert found == f"2 {key}: {key!r} is not supported yet by this version"
-
-
 def test_a_version_may_look_like_a_number() -> None:
     assert plan_of("name: x\nversion: 3\nsteps: [{id: a, set: {}}]").version == "3"
 

@@ -22,13 +22,13 @@ steps:
         ("steps.c.output", "step 'c' may not be done yet: it runs beside this step; write needs: [a, c]"),
         ("steps.d.output", "step 'd' runs only after this step"),
         ("steps.b.output", "a step cannot read itself"),
-        ("steps.p.output", "'p' is a `parallel` and has no output of its own; read the steps inside it"),
+        ("steps.p.output", "'p' only holds other steps and has no output of its own; read the steps inside it"),
         ("steps.e.output", "no step 'e' (did you mean a?)"),
         ("steps.zzz.output", "no step 'zzz'; there is a, p, b, c, d"),
         ("inputs.topics", "no input 'topics' (did you mean topic?)"),
         ("inputs.zzz", "no input 'zzz'; there is topic, depth"),
-        ("item", "'item' exists only under `with` of a step with `foreach`"),
-        ("secrets.K", "'secrets' may be read only under `with`"),
+        ("item", "'item' exists only inside a `foreach`, and under `with` of a step with one"),
+        ("secrets.K", "'secrets' may be read only under `with` of a step that runs on an agent"),
         ("foo(1)", "${{ foo(1) }}: unknown function `foo`"),
     ],
 )
@@ -66,7 +66,7 @@ def test_the_items_of_a_foreach_are_known_only_under_with() -> None:
 def test_secrets_are_known_only_under_with() -> None:
     assert plan_of("- {id: a, agent: clerk, with: {v: '${{ secrets.K }}'}}", TEAM).by_id["a"].reads == ()
     (found,) = messages_of("name: x\nsteps: [{id: a, set: {}}]\noutputs:\n  k: '${{ secrets.K }}'\n")
-    assert found == "4 outputs.k: 'secrets' may be read only under `with`"
+    assert found == "4 outputs.k: 'secrets' may be read only under `with` of a step that runs on an agent"
 
 
 def test_outputs_may_read_every_step() -> None:

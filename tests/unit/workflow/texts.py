@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -25,17 +27,21 @@ TEAM = Catalog(
 )
 
 
-def plan_of(text: str, agents: Catalog | None = None, limits: Settings | None = None) -> Plan:
-    """The plan of a text; a text that starts with `- ` is only the steps."""
+def plan_of(
+    text: str, agents: Catalog | None = None, limits: Settings | None = None, file: Path | str = "flow.yaml"
+) -> Plan:
+    """The plan of a text; a text that starts with `- ` is only the steps. `file` is where its children lie beside."""
     return compile_workflow(
-        load_workflow("flow.yaml", text=_whole(text), limits=limits or LIMITS), agents=agents, limits=limits or LIMITS
+        load_workflow(file, text=_whole(text), limits=limits or LIMITS), agents=agents, limits=limits or LIMITS
     )
 
 
-def problems_of(text: str, agents: Catalog | None = TEAM, limits: Settings | None = None) -> list[Problem]:
+def problems_of(
+    text: str, agents: Catalog | None = TEAM, limits: Settings | None = None, file: Path | str = "flow.yaml"
+) -> list[Problem]:
     """The mistakes of a text. The steps of a text that starts with `- ` begin in line 3."""
     with pytest.raises(WorkflowInvalid) as caught:
-        plan_of(text, agents, limits)
+        plan_of(text, agents, limits, file)
     problems: list[Problem] = caught.value.problems
     return problems
 

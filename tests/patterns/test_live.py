@@ -1,0 +1,141 @@
+"""What a simulation cannot show, on real workers: tasks at the same time, never at the same time, and cancelled."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import RunHandle, RunState, StepState
+from orchestrator.errors import StepNotWaiting
+from tests.acceptance.team import states
+from tests.patterns.conftest import Office
+from tests.patterns.traces import documented, file_of, live_trace
+from tests.waiting import wait_until
+
+DONE, FAILED, SKIPPED, CANCELLED = StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED
+PENDING, WAITING = StepState.PENDING, StepState.WAITING
+LONG = {"seconds": 60}
+
+
+def child(run: RunHandle, step: str) -> RunHandle:
+    """The child run of a step, as soon as there is one."""
+    found = wait_until(
+        lambda: [record.child for record in run.steps() if record.id == step and record.child],
+        what=f"the child run of {step}", timeout_s=10,
+    )  # fmt: skip
+    return run._client.run(str(found[0]))
+
+
+def halted(office: Office, run: RunHandle) -> None:
+    """Wait until no handler of a run works any more."""
+    wait_until(
+        lambda: len(office.journal(run, what="end")) == len(office.journal(run)), what="the handlers to end", timeout_s=10
+    )
+
+
+def overlaps(office: Office, run: RunHandle) -> int:
+    """How often a handler of a run started while another one worked."""
+    lines = office.journal_file.read_text().splitlines()
+    busy = found = 0
+    for line in lines:
+        if f'"run": "{run.id}"' in line:
+            starts = '"what": "start"' in line
+            found += starts and busy > 0
+            busy += 1 if starts else -1
+    return found
+
+
+def test_wcp02_both_branches_run_at_the_same_time(office: Office) -> None:
+    run = office.client.submit(file_of(2), LONG)
+    office.wait_for_start(run, "pack")
+    office.wait_for_start(run, "bill")
+    assert not office.journal(run, what="end")
+    assert overlaps(office, run) == 1
+    run.cancel()
+
+
+def test_wcp16_what_comes_second_changes_nothing(office: Office) -> None:
+    run = office.client.submit(file_of(16))
+    office.wait_for_state(run, "contact", WAITING)
+    assert run.signal("contact", {"by": "letter"}) == ["contact"]
+    if not run.status().terminal:  # the worker may be quicker
+        run.signal("contact", {"by": "call"})
+    assert run.wait(20).state is RunState.SUCCEEDED
+    assert states(run) == {"contact": DONE, "escalate": SKIPPED, "talk": SKIPPED, "reply": DONE}
+    assert run.document()["steps"]["contact"]["output"] == {"by": "letter"}
+
+
+@pytest.mark.parametrize(("number", "tasks"), [(17, 4), (40, 3)])
+def test_wcp17_and_40_no_two_tasks_run_at_the_same_time(office: Office, number: int, tasks: int) -> None:
+    run = office.client.submit(file_of(number), {"seconds": 0.1})
+    assert run.wait(20).state is RunState.SUCCEEDED
+    order = [note["step"] for note in office.journal(run)]
+    assert len(order) == len(set(order)) == tasks + 1
+    assert overlaps(office, run) == 0
+    if number == 17:
+        assert order.index("blood") < order.index("pressure")
+        assert order[-1] == "report"
+    else:
+        assert order[-1] == "drive"
+
+
+def test_wcp19_a_task_is_cancelled_while_it_runs_or_before_and_the_rest_goes_on(office: Office) -> None:
+    runs, queued = (office.client.submit(file_of(19), LONG) for _ in range(2))
+    office.wait_for_start(child(runs, "inspection"), "inspect")
+    second = child(queued, "inspection")
+    wait_until(lambda: states(queued)["contract"] is DONE, what="the step beside it", timeout_s=10)
+    assert states(second) == {"inspect": PENDING}, "the surveyor does one at a time"
+    for run in (queued, runs):
+        assert child(run, "inspection").cancel()
+        assert run.result(20) == {"purchase": "inspection failed"}
+        assert live_trace(run) == documented(19)[0]
+    assert office.journal(second) == [], "it never started"
+    halted(office, child(runs, "inspection"))
+
+
+def test_wcp20_cancelling_a_run_ends_all_it_does(office: Office) -> None:
+    run = office.client.submit(file_of(20), LONG)
+    office.wait_for_start(run, "damage")
+    office.wait_for_state(run, "papers", WAITING)
+    inspection = child(run, "inspection")
+    assert run.cancel()
+    assert run.wait(10).state is RunState.CANCELLED
+    assert inspection.wait(10).state is RunState.CANCELLED
+    assert live_trace(run) == documented(20)[0]
+    halted(office, run)
+    assert {note["step"] for note in office.journal(run)} == {"damage"}
+
+
+def test_wcp23_an_answer_that_comes_too_early_is_lost(office: Office) -> None:
+    run = office.client.submit(file_of(23))
+    office.wait_for_state(run, "arm", WAITING)
+    with pytest.raises(StepNotWaiting):
+        run.approve("alarm", {"by": "the first"})
+    run.approve("arm")
+    office.wait_for_state(run, "alarm", WAITING)
+    assert not run.status().terminal
+    assert run.record().signals == (), "nothing is kept"
+    run.approve("alarm", {"by": "the second"})
+    assert run.result(10) == {"by": {"by": "the second"}}
+    assert live_trace(run) == documented(23)[0]
+
+
+def test_wcp24_a_signal_that_comes_early_is_kept(office: Office) -> None:
+    run = office.client.submit(file_of(24))
+    office.wait_for_state(run, "open", WAITING)
+    assert run.signal("claim", "first") == run.signal("claim", "second") == []
+    assert run.record().signals == ("claim",)
+    assert run.signal("open") == ["open"]
+    assert run.result(10) == {"claims": ["first", "second"]}
+    assert live_trace(run) == documented(24)[0]
+
+
+def test_wcp26_open_instances_are_withdrawn_and_finished_ones_stay(office: Office) -> None:
+    run = office.client.submit(file_of(26), LONG)
+    survey = child(run, "survey")
+    for item in (1, 2):
+        office.wait_for_start(survey, f"measure[{item}]")
+    assert survey.cancel()
+    assert run.wait(20).state is RunState.SUCCEEDED
+    assert live_trace(run) == documented(26)[0]
+    halted(office, survey)
+    assert {note["step"] for note in office.journal(survey)} == {"measure[0]", "measure[1]", "measure[2]"}
