@@ -143,7 +143,7 @@ class _Chooser:
 
     def _undone(self, step: PlanStep) -> bool:
         """Whether a compensation of the step, or of one inside, has run."""
-        undone = {f"{name}.compensate" for name in (step.id, *self._inside(step))}
+        undone = {f"{name.removesuffix('.item')}.compensate" for name in (step.id, *self._inside(step))}
         return any(base_of(name) in undone for name in self._records)
 
     def _whole(self, step: PlanStep, outputs: dict[str, str]) -> list[tuple[str, str, str]]:

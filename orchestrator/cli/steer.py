@@ -42,7 +42,7 @@ def pause(run_id: options.RunId, as_json: options.AsJson = False) -> None:
     with Client(options.load_settings()) as client:
         handle = find_run(client, run_id)
         what = "is paused" if handle.pause() else "was paused already"
-        _tell(handle, f"{what}; `orchestrator resume {handle.id}` lets it go on", as_json)
+        _tell(handle, f"run {handle.id} {what}; `orchestrator resume {handle.id}` lets it go on", as_json)
 
 
 @commands.command(
@@ -55,7 +55,7 @@ def resume(run_id: options.RunId, as_json: options.AsJson = False) -> None:
     """Let a paused run go on."""
     with Client(options.load_settings()) as client:
         handle = find_run(client, run_id)
-        _tell(handle, "goes on" if handle.resume() else "was not paused", as_json)
+        _tell(handle, f"run {handle.id} {'goes on' if handle.resume() else 'was not paused'}", as_json)
 
 
 @commands.command(
@@ -84,7 +84,7 @@ def cancel(
         else:
             begun = "is being stopped" if changed else "was being stopped already"
             what = f"{begun} ({phase_of(record)}); `orchestrator cancel {handle.id} --now` ends it at once"
-        _tell(handle, what, as_json)
+        _tell(handle, f"run {handle.id} {what}", as_json)
 
 
 @commands.command(
@@ -135,7 +135,7 @@ def approve(run_id: options.RunId, step: Step, data: Data = None, as_json: optio
         handle = find_run(client, run_id)
         with _naming_those_that_wait(client, handle, step):
             handle.approve(step, value)
-        _tell(handle, f"goes on: {step} is approved", as_json)
+        _tell(handle, f"step {step} of run {handle.id} is approved", as_json)
 
 
 @commands.command(
@@ -155,12 +155,12 @@ def reject(
         handle = find_run(client, run_id)
         with _naming_those_that_wait(client, handle, step):
             handle.reject(step, reason)
-        _tell(handle, f"knows: {step} is rejected", as_json)
+        _tell(handle, f"step {step} of run {handle.id} is rejected", as_json)
 
 
-def _tell(handle: RunHandle, what: str, as_json: bool) -> None:
-    """Say what became of the run, or that it was so before."""
-    print_json(handle.document()) if as_json else say(f"run {handle.id} {what}")
+def _tell(handle: RunHandle, sentence: str, as_json: bool) -> None:
+    """Say what became of the run, or print it."""
+    print_json(handle.document()) if as_json else say(sentence)
 
 
 def _read(data: str | None) -> Any:

@@ -107,7 +107,8 @@ class FakeExecutor(Executor):
         agent, task = step.agent or "", step.task or ""
         fake = self._fakes.get(f"{agent}.{task}", self._fakes.get(agent, _MISSING))
         if fake is _MISSING:
-            raise NoStandIn(f"step {claim.step_id!r} runs on agent {agent!r}, which has no stand-in")
+            shown = self._prefix(claim.run_id) + claim.step_id.replace(".item[", "[")
+            raise NoStandIn(f"step {shown!r} runs on agent {agent!r}, which has no stand-in")
         if claim.context is not None:
             offer = {"with": {**values, **claim.context}, "context": claim.context}
             values = fitting(fake.tasks[task].info, offer) if isinstance(fake, Agent) else offer["with"]

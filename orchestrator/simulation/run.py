@@ -214,7 +214,8 @@ class _Simulation:
             )
             for record in records
         }
-        waits = tuple(step.signal for step in self._store.read_steps(RUN_ID).values() if step.signal)
+        waiting = [step for run_id in self._runs() for step in self._store.read_steps(run_id).values()]
+        waits = tuple(dict.fromkeys(step.signal for step in waiting if step.signal))
         return SimulatedRun(
             status=run.state,
             outputs=run.outputs or {},
@@ -241,7 +242,8 @@ class _FakeDecisions(Decisions):
     def _child(
         self, run_id: str, step_id: str, step: PlanStep, record: dict[str, Json], scope: dict[str, Json], turn: int
     ) -> Advance | None:
-        found = mocked(self._mock, step_id, int(record.get("failures", 0))) if run_id == RUN_ID else None
+        shown = step_id.replace(".item[", "[")
+        found = mocked(self._mock, shown, int(record.get("failures", 0))) if run_id == RUN_ID else None
         if found is None:
             return super()._child(run_id, step_id, step, record, scope, turn)
         try:

@@ -92,7 +92,9 @@ def _graph(step: PlanStep, plan: Plan) -> dict[str, Json]:
         "branch": step.branch,
         "fallback": step.fallback,
         "compensate": step.compensated or None,
-        "undoes": step.undoes,
+        "keeps": (step.foreach is not None and _undoes_items(step, plan)) or None,
+        "undoes": step.undoes.removesuffix(".item") if step.undoes else None,
+        "undone": step.undoes,
         "limits": _limits(step) or None,
         "cache_ms": step.cache.ttl_ms if step.cache else None,
         "phase": None if step.phase == "main" else step.phase,
@@ -110,6 +112,11 @@ def _graph(step: PlanStep, plan: Plan) -> dict[str, Json]:
         loop_depth = plan.by_id[step.within].depth
         optional |= {"loop": step.within, "loop_depth": loop_depth, "previous": step.reads_previous}
     return graph | {key: value for key, value in optional.items() if value is not None}
+
+
+def _undoes_items(step: PlanStep, plan: Plan) -> bool:
+    """Whether something inside may have to be undone, for which the items are needed later."""
+    return step.compensated or any(name in plan.by_id and plan.by_id[name].compensated for name in step.body)
 
 
 def _limits(step: PlanStep) -> list[dict[str, Json]]:

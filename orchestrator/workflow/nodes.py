@@ -89,7 +89,7 @@ def compensation(node: Node, step: PlanStep, graph: Graph, agents: Catalog | Non
     if node.spec is None or node.spec.compensate is None or node.end is not None:
         return None
     spec: Compensation = node.spec.compensate
-    place = replace(node, id=f"{node.id}.compensate", place=(*node.place, "compensate"))
+    place = replace(node, id=f"{node.id.removesuffix('.item')}.compensate", place=(*node.place, "compensate"))
     written = Step.model_construct(agent=spec.agent, capability=spec.capability, task=spec.task, with_=spec.with_)
     if (spec.agent is None) == (spec.capability is None):
         graph.missing(place.place, "a compensation needs either `agent` or `capability`")

@@ -94,7 +94,8 @@ class PlanStep:
     `scope` is the innermost loop or foreach around the step, `each` the innermost foreach, `depth` how many of those
     there are: so many indices follow the id of the step in a run. `body` and `entry` are, of such a container, all
     steps of the same depth inside and the first ones of them; `last` the step whose output is that of an item.
-    `phase` is the part of the workflow; `undoes` the step that a compensation is for.
+    `phase` is the part of the workflow; `undoes` the step that a compensation is for: of the only step of a foreach
+    (`each.item`), which the file calls `each`, that one.
     `reads` are the steps whose record or output the step's expressions name; `reads_inputs` the inputs they name
     (`None` stands for all of them); `reads_previous` steps of the round before, None when they do not name `round`.
     Of a step that runs on an agent these are what its attempts read, and `asks` and `asks_inputs` what is read once, to
@@ -159,6 +160,10 @@ class PlanStep:
     def internal(self) -> bool:
         """Whether the step is a node of the compiler's own that users do not see."""
         return self.kind in ("gate", "branch", "switch", "join", "end")
+
+    def is_undone_as(self, name: str) -> bool:
+        """Whether this is the compensation of the step that the file calls so."""
+        return self.undoes is not None and self.undoes.removesuffix(".item") == name
 
     @property
     def name(self) -> str:

@@ -164,8 +164,9 @@ class Reader:
     def _schema(self, other: str, step: PlanStep | None) -> dict[str, Json] | None:
         schema = self._schemas.get(other)
         node = self._graph.nodes.get(other)
-        items = node is not None and node.kind == "foreach" and not (step and step.undoes == other)
-        return {"type": "array"} if items else schema
+        if step is not None and step.is_undone_as(other):
+            return self._schemas.get(step.undoes or "")
+        return {"type": "array"} if node is not None and node.kind == "foreach" else schema
 
     def _wrong_name(self, name: str, step: PlanStep | None) -> str:
         if name in _ITEM:
@@ -195,7 +196,7 @@ class Reader:
             if _PHASES.index(node.around.phase) < _PHASES.index(around.phase):
                 return None
             return f"step {other!r} is part of `{node.around.phase}`, which has not begun by then"
-        if standing is None or standing not in self.upstream or (step and step.undoes == other):
+        if standing is None or standing not in self.upstream or (step and step.is_undone_as(other)):
             return None
         if step and step.loop and standing != step.id and other in graph.bodies.get(step.id, ()):
             return None

@@ -1,137 +1,382 @@
-"""Random workflows as YAML text: any mix of steps, containers and decisions; what they need always stands above."""
+"""Random workflows: any mix of steps, containers and decisions, nested, with children in files of their own.
+
+A workflow is drawn so that how it ends does not depend on who is faster. A step may fail what is around it only where
+nothing runs beside it; elsewhere failures are taken with `on_error: continue`, and conditions cannot fail. What is
+`sequential` from end to end runs its attempts in exactly one order.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 RUN_IFS = ("none_failed", "all_success", "any_success", "all_done", "always")
+AGENTS = ("hand", "many", "solo")
+SIGNALS = {"blue": {"n": 3}, "red": [1, "two", None], "grey": None}
+LITERALS = (0, 7, -1.5, 2**53 + 1, "", "ü\n\"'", None, True, [], {}, [[], {}], {"n": 1, "list": [1, 2]}, "$${{ no }}")
+MAX_TIMES = 12  # how often a step may run, as a product of the loops and foreach around it
+MAX_DEPTH = 4
 Json = Any
+Shapes = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A workflow, the workflows it runs, and the signals that it gets. The first file is the workflow."""
+
+    files: dict[str, str]
+    signals: dict[str, Json]
+    sequential: bool
+
+    def write(self, folder: Path) -> Path:
+        for name, text in self.files.items():
+            (folder / name).write_text(text)
+        return folder / next(iter(self.files))
 
 
 @st.composite
-def workflows(draw: st.DrawFn, max_steps: int = 60) -> str:
-    """The text of a workflow; YAML is a superset of JSON."""
-    return _Writer(draw, draw(st.integers(1, max_steps))).write()
+def workflows(draw: st.DrawFn, max_steps: int = 30) -> Generated:
+    """A workflow with its files."""
+    files = _Files(draw)
+    sequential = draw(st.booleans())
+    files.add("main", draw(st.integers(1, max_steps)), _Place(sequential=sequential, hard=True))
+    return Generated(files.texts, SIGNALS, sequential)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where steps stand.
+
+    `sequential`: nothing else of the whole run can run at the same time. `hard`: nothing else of the same body can, so
+    that a failure has one outcome. `free`: among steps that run beside one another, which may need one another.
+    """
+
+    sequential: bool
+    hard: bool
+    free: bool = False
+    phase: str = "main"
+    loop: list[str] | None = None  # steps of the innermost loop so far
+    item: bool = False
+    times: int = 1
+    depth: int = 0
+
+    def beside(self) -> _Place:
+        """Among others that run at the same time."""
+        return replace(self, sequential=False, hard=False, free=True)
+
+    def deeper(self) -> _Place:
+        return replace(self, depth=self.depth + 1)
+
+
+@dataclass
+class _Scope:
+    """What the steps of one body may need and read: `needable` maps an id to what is readable after it."""
+
+    base: Shapes
+    needable: dict[str, Shapes] = field(default_factory=dict)
+
+
+class _Files:
+    """The texts of a workflow and of those it runs; a later one never runs an earlier one."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        self.texts: dict[str, str] = {}
+
+    def add(self, stem: str, steps: int, place: _Place, depth: int = 0) -> str:
+        """Draw one workflow; returns the name of its file."""
+        name = f"{stem}-{len(self.texts)}.yaml" if self.texts else f"{stem}.yaml"
+        self.texts[name] = ""
+        self.texts[name] = _Writer(self, steps, depth).write(place)
+        return name
 
 
 class _Writer:
-    """Draws one workflow.
+    """Draws one file. Shapes say what the output of a step is: `n` has a field n, `items` also a list; or `list`, `any`."""
 
-    `forgiving` ones go on after every failure, so that the outcome does not depend on which branch was faster.
-    """
-
-    def __init__(self, draw: st.DrawFn, steps: int) -> None:
-        self.draw = draw
+    def __init__(self, files: _Files, steps: int, depth: int) -> None:
+        self.files = files
+        self.draw = files.draw
         self.left = steps
-        self.forgiving = draw(st.integers(0, 4)) > 0
-        self.leaves: list[str] = []
-        self.closed: list[str] = []
-        self.containers = 0
+        self.depth = depth  # in workflows that run workflows
+        self.ids = 0
 
-    def write(self) -> str:
-        steps = self._block(0, self.left)
-        shown = self.draw(st.lists(st.sampled_from(self.leaves), max_size=6, unique=True))
-        parts = ("status", "output", "attempts")
-        outputs = {step: [f"${{{{ steps.{step}.{part} }}}}" for part in parts] for step in shown}
-        entries = "".join(f"  - {json.dumps(step)}\n" for step in steps)
-        return f"steps:\n{entries}outputs: {json.dumps(outputs)}\n"
+    def write(self, place: _Place) -> str:
+        free = not place.sequential and self._often(25)
+        main, shown = self._block(place.beside() if free else place, _Scope({}), {}, self.left)
+        text = f"name: {'child' if self.depth else 'generated'}\ntimeout: 10m\n"
+        text += 'inputs: {x: {type: any, default: {"n": 5}}}\n'
+        if self._often(20):
+            text += "defaults: {retry: {max_attempts: 2, delay: 1ms}, timeout: 5m}\n"
+        text += _steps("steps", main)
+        for phase in ("on_failure", "finally"):
+            if self._often(40):
+                self.left = max(self.left, 3)
+                ending = _Place(place.sequential, hard=True, phase=phase, depth=MAX_DEPTH - 1)
+                text += _steps(phase, self._block(ending, _Scope(shown), shown, 3)[0])
+        return text + f"outputs: {json.dumps(self._outputs(shown))}\n"
+
+    def _outputs(self, shown: Shapes) -> Json:
+        outputs: dict[str, Json] = {"n": "${{ inputs.x }}"}
+        for name in self.draw(st.lists(st.sampled_from(sorted(shown)), max_size=5, unique=True)) if shown else ():
+            outputs[name] = [f"${{{{ steps.{name}.{part} }}}}" for part in ("status", "output", "attempts")]
+        with_n = [name for name, shape in shown.items() if shape in ("n", "items")]
+        if with_n and self._often(10):  # of a step that may not have succeeded: then the run fails at its very end
+            outputs["late"] = f"${{{{ steps.{self.draw(st.sampled_from(with_n))}.output.n }}}}"
+        return outputs
+
+    # --- blocks and containers -------------------------------------------------------------------------------
+
+    def _block(self, place: _Place, scope: _Scope, known: Shapes, longest: int) -> tuple[list[Json], Shapes]:
+        """A sequence of steps, and what is readable after it that was not before."""
+        steps: list[Json] = []
+        gives: Shapes = {}
+        while self.left > 0 and len(steps) < longest:
+            step, known, more = self._step(place, scope, known)
+            steps.append(step)
+            gives |= more
+        return steps or [{"id": self._id(), "set": {"n": 0}}], gives
+
+    def _step(self, place: _Place, scope: _Scope, known: Shapes) -> tuple[Json, Shapes, Shapes]:
+        """A step, what the one after it may read, and which part of that comes from this one."""
+        self.left -= 1
+        name = self._id()
+        step: dict[str, Json] = {"id": name}
+        if place.free and scope.needable and self._often(60):
+            needs = self.draw(st.lists(st.sampled_from(sorted(scope.needable)), unique=True, max_size=4))
+            step["needs"] = needs
+            known = dict(scope.base)
+            for need in needs:
+                known |= scope.needable[need]
+            if needs and self._often(40):
+                step["run_if"] = self.draw(st.sampled_from(RUN_IFS))
+        kinds = ["task"] * 8 + ["set"] * 3 + ["each"] * 2 + ["wait"] * 2
+        if self.left > 0 and place.depth < MAX_DEPTH:
+            kinds += ["parallel", "steps", "switch", "switch"]
+            kinds += ["loop", "loop", "foreach", "foreach"] if place.times * 2 <= MAX_TIMES else []
+        if self.left > 0 and self.depth < 2 and place.phase == "main" and place.times <= 4:
+            kinds.append("workflow")
+        kind = self.draw(st.sampled_from(kinds))
+        if self._often(15):
+            step["when"] = self._condition(place, known)
+        gives: Shapes = getattr(self, f"_{kind}")(step, place, scope, known)
+        scope.needable[name] = gives
+        if place.loop is not None and kind in ("task", "set", "wait", "each"):
+            place.loop.append(name)
+        return step, {**known, **gives}, gives
+
+    def _parallel(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        branches, gives = [], Shapes()
+        width = 1 if place.sequential else self.draw(st.integers(1, 4))
+        inside = (place.beside() if width > 1 else place).deeper()
+        for _ in range(width):
+            block, more = self._block(inside, scope, known, self.draw(st.integers(1, 4)))
+            branches.append(block[0] if len(block) == 1 else {"steps": block})
+            gives |= more
+        step["parallel"] = branches
+        return gives
+
+    def _steps(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        step["steps"], gives = self._block(place.deeper(), scope, known, self.draw(st.integers(1, 4)))
+        return gives
+
+    def _switch(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        branches, gives = [], Shapes()
+        for _ in range(self.draw(st.integers(1, 3))):
+            block, more = self._block(place.deeper(), scope, known, self.draw(st.integers(1, 3)))
+            branches.append({"when": self._condition(place, known), "steps": block})
+            gives |= more
+        if self._often(40):
+            block, more = self._block(place.deeper(), scope, known, 2)
+            branches.append({"default": True, "steps": block})
+            gives |= more
+        step["switch"] = branches
+        return gives
+
+    def _body(self, place: _Place, known: Shapes, times: int, **inside: Json) -> tuple[list[Json], Shapes]:
+        """What runs once per round or item: failures stay in it, so that inside a sequence they have one outcome."""
+        body = replace(place, hard=True, free=False, times=place.times * times, **inside).deeper()
+        if not place.sequential and self._often(20):
+            body = body.beside()
+        return self._block(body, _Scope(known), known, self.draw(st.integers(1, 4)))
+
+    def _loop(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        rounds = self.draw(st.integers(1, 3))
+        inner: list[str] = []
+        step["steps"], gives = self._body(place, known, rounds, loop=inner)
+        counters = [name for name in inner if gives.get(name) == "n"]
+        last = f"round.index >= {self.draw(st.integers(0, rounds))}"
+        untils = [last, last, "true"] + [f"steps.{name}.status == 'succeeded'" for name in inner if name in gives]
+        untils += [f"steps.{name}.output.n % 2 == 0" for name in counters]
+        step["loop"] = {"until": f"${{{{ {self.draw(st.sampled_from(untils))} }}}}", "max_iterations": rounds}
+        if self._often(30):
+            step["loop"]["delay"] = self.draw(st.sampled_from(["1ms", "4ms"]))
+        self._soften(step, place)
+        return {**gives, step["id"]: "none"}
+
+    def _foreach(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        self._items(step, place, known)
+        step["steps"], _ = self._body(place, known, 3, item=True)
+        self._soften(step, place)
+        return {step["id"]: "list"}
+
+    # --- leaves ----------------------------------------------------------------------------------------------
+
+    def _set(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        step["set"] = {"n": self._number(place, known), "list": [self._value(place, known), {"deep": self._value(place, known)}]}
+        self._soften(step, place)
+        return {step["id"]: "items"}
+
+    def _wait(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        waits: list[Json] = [{"for": "2ms"}, {"for": "${{ '3ms' }}"}, {"until": "2020-01-01T00:00:00Z"}]
+        waits += [{"signal": name, "timeout": "1h"} for name in SIGNALS] + [{"signal": "blue"}]
+        waits.append({"signal": "never", "timeout": "3ms", "on_timeout": self.draw(st.sampled_from(["continue", "fail"]))})
+        step["wait"] = self.draw(st.sampled_from(waits))
+        self._soften(step, place)
+        return {step["id"]: "any"}
+
+    def _workflow(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        steps = self.draw(st.integers(1, min(6, self.left)))
+        self.left -= steps
+        own = _Place(place.sequential, hard=True, times=place.times * 2, depth=1)
+        step["workflow"] = self.files.add("child", steps, own, self.depth + 1)
+        inside = place
+        if place.times <= 2 and self._often(30):
+            self._items(step, place, known)
+            inside = replace(place, item=True)
+        if self._often(70):
+            step["with"] = {"x": self._value(inside, known)}
+        if self._often(30):
+            step["retry"] = {"max_attempts": 2, "delay": "1ms"}
+        self._compensated(step, inside)
+        self._soften(step, place)
+        return {step["id"]: "list" if "foreach" in step else "n"}
+
+    def _each(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        self._items(step, place, known)
+        self._task(step, place, scope, known, replace(place, item=True))
+        if self._often(30):
+            step["with"]["broken"] = "${{ index == 1 }}"
+        return {step["id"]: "list"}
+
+    def _task(
+        self, step: Json, place: _Place, scope: _Scope, known: Shapes, inside: _Place | None = None
+    ) -> Shapes:
+        inside = inside or place
+        step |= {"capability": "lifting"} if self._often(8) else {"agent": self.draw(st.sampled_from(AGENTS))}
+        step |= {"task": "mix", "with": {"values": [self._value(inside, known) for _ in range(self.draw(st.integers(0, 2)))]}}
+        mood = self.draw(st.sampled_from(["well"] * (12 if place.hard else 6) + ["flaky", "flaky", "broken"]))
+        if mood != "well":
+            step["with"][mood] = True
+        if self._often(60 if mood == "flaky" else 15):
+            step["retry"] = {"max_attempts": 2, "delay": "1ms", "backoff": self.draw(st.sampled_from(["fixed", "exponential"]))}
+        if self._often(60 if mood != "well" else 5):
+            step["fallback"] = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix"}
+        if self._often(15):
+            step["priority"] = self.draw(st.sampled_from(["low", "high", "emergency"]))
+        if self._often(12):
+            key = self.draw(st.sampled_from(["${{ run.id }}", f"all-{step['id']}-${{{{ run.id }}}}"]))
+            step["limits"] = [{"key": f"rate-{key}", "rate": "1000/1m"}, {"key": f"most-{key}", "max": self.draw(st.integers(1, 3))}]
+        elif self._often(5):
+            step["limits"] = [{"key": "everybody", "max": 50}]
+        if place.sequential and self._often(20):  # beside one another, who is first would fill the cache
+            step["cache"] = {"key": self.draw(st.sampled_from(["a ${{ run.id }}", "b ${{ run.id }}"])), "ttl": "1h"}
+        if self._often(15):
+            fields = self.draw(st.sampled_from([["n"], ["n"], ["missing"]]))
+            step["output_schema"] = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": fields}
+        self._compensated(step, inside)
+        self._soften(step, place)
+        return {step["id"]: "n"}
+
+    def _compensated(self, step: Json, inside: _Place) -> None:
+        if inside.phase != "main" or not self._often(25):
+            return
+        alone = "workflow" not in step and "capability" not in step and "cache" not in step and "limits" not in step
+        own = [f"${{{{ steps.{step['id']}.output }}}}"] if alone or "foreach" not in step else []
+        values = [*own, *(["${{ item }}"] if inside.item else [])]
+        undo: dict[str, Json] = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix", "with": {"values": values}}
+        mood = self.draw(st.sampled_from(["well", "well", "well", "flaky", "broken"]))
+        if mood != "well":
+            undo["with"][mood] = True
+        if mood == "flaky":
+            undo["retry"] = {"max_attempts": 2, "delay": "1ms"}
+        step["compensate"] = undo
+
+    def _items(self, step: Json, place: _Place, known: Shapes) -> None:
+        lists = [f"${{{{ steps.{name}.output }}}}" for name, shape in known.items() if shape == "list"]
+        lists += [f"${{{{ steps.{name}.output.list }}}}" for name, shape in known.items() if shape == "items"]
+        if lists and self._often(30):
+            step["foreach"] = self.draw(st.sampled_from(lists))
+        else:
+            step["foreach"] = self.draw(st.lists(st.sampled_from([0, 1, 2.5, "x", None, [1], {"n": 1}]), max_size=3))
+        if place.sequential or self._often(50):
+            step["max_parallel"] = 1 if place.sequential else self.draw(st.integers(1, 3))
+        calm = step.get("max_parallel") == 1  # so the items before the one that fails are done, the others have not begun
+        step["on_item_error"] = self.draw(st.sampled_from(["fail", "collect", "skip"] if calm else ["collect", "skip"]))
+
+    # --- conditions and values -------------------------------------------------------------------------------
+
+    def _soften(self, step: Json, place: _Place) -> None:
+        """Take a failure where it would stop what runs beside."""
+        if not place.hard or self._often(30):
+            step["on_error"] = "continue"
+
+    def _condition(self, place: _Place, known: Shapes) -> Json:
+        """One that cannot fail, except where that has one outcome."""
+        found = ["true", "false", "1 < 2"]
+        for name in self._some(known):
+            found += [f"steps.{name}.status == 'succeeded'", f"steps.{name}.attempts < 2", f"steps.{name}.error == null"]
+            if known[name] == "n" and place.hard and self._often(20):
+                found.append(f"steps.{name}.output.n > 50")
+        if place.loop is not None:
+            found += ["round.index == 0", "round.index > 0", "round.previous == null"]
+        if place.item:
+            found += ["index == 0", "item != null", "index % 2 == 1"]
+        text = self.draw(st.sampled_from(found))
+        return self.draw(st.booleans()) if text == "true" else f"${{{{ {text} }}}}"
+
+    def _value(self, place: _Place, known: Shapes) -> Json:
+        """A literal, or what is readable here; to read `n` of nothing is a mistake that fails the step."""
+        found: list[str] = ["inputs.x", "run.workflow"]
+        for name in self._some(known):
+            found += [f"steps.{name}.{part}" for part in ("status", "output", "output", "attempts")]
+            found.append(f"steps.{name}.error == null ? 'none' : steps.{name}.error.type")
+            found += [f"steps.{name}.output.n"] if known[name] in ("n", "items") and self._often(30) else []
+        if place.loop is not None:
+            found += ["round.index", "round.index"]
+            found += [f"round.previous == null ? null : round.previous.{name}.output" for name in place.loop[-2:]]
+            found += [f"round.previous == null ? '' : round.previous.{name}.status" for name in place.loop[-1:]]
+        if place.item:
+            found += ["item", "item", "index"]
+        if place.phase != "main":
+            found += ["run.error == null ? '' : run.error.type", "run.error == null ? '' : run.error.step"]
+        if self._often(25):
+            return self.draw(st.sampled_from(LITERALS))
+        text = f"${{{{ {self.draw(st.sampled_from(found))} }}}}"
+        return f"as text: {text}" if self._often(10) else text
+
+    def _number(self, place: _Place, known: Shapes) -> Json:
+        found: list[Json] = [1, 60, *(["${{ round.index * 2 }}"] * 2 if place.loop is not None else [])]
+        found += ["${{ index + 1 }}"] if place.item else []
+        found += [f"${{{{ steps.{name}.attempts + 1 }}}}" for name in self._some(known)]
+        return self.draw(st.sampled_from(found))
+
+    def _some(self, known: Shapes) -> list[str]:
+        """The newest of what is readable, and one that is older."""
+        names = list(known)
+        return names[-3:] + ([self.draw(st.sampled_from(names[:-3]))] if len(names) > 3 else [])
 
     def _often(self, percent: int) -> bool:
         return self.draw(st.integers(0, 99)) < percent
 
-    def _block(self, depth: int, longest: int) -> list[Json]:
-        steps: list[Json] = []
-        above: str | None = None
-        while self.left > 0 and len(steps) < longest:
-            if depth < 3 and self.left > 2 and self._often(15):
-                steps.append(self._parallel(depth))
-                above = None
-            else:
-                steps.append(self._leaf(above))
-                above = steps[-1]["id"]
-        return steps
+    def _id(self) -> str:
+        self.ids += 1
+        return f"s{self.ids}"
 
-    def _parallel(self, depth: int) -> Json:
-        self.containers += 1
-        name = f"box{self.containers}"
-        step: dict[str, Json] = self._needs()
-        if self._often(25):
-            step["when"] = self.draw(st.booleans())
-        branches = []
-        for _ in range(self.draw(st.integers(1, 4))):
-            block = self._block(depth + 1, self.draw(st.integers(1, 4)))
-            if block:
-                branches.append(block[0] if len(block) == 1 else {"steps": block})
-        self.closed.append(name)
-        return step | {"id": name, "parallel": branches}
 
-    def _leaf(self, above: str | None) -> Json:
-        self.left -= 1
-        name = f"s{len(self.leaves)}"
-        step: dict[str, Json] = {"id": name} | self._needs()
-        needs = step.get("needs", [above] if above else [])
-        readable = [need for need in needs if need in self.leaves]
-        if self._often(15):
-            step["when"] = self._condition(readable)
-        if self.forgiving or self._often(30):
-            step["on_error"] = "continue"
-        kind = self.draw(st.sampled_from(["task"] * 6 + ["foreach"] * 2 + ["set"] * 2))
-        step |= self._set(readable) if kind == "set" else self._task(readable)
-        if kind == "foreach":
-            step |= self._foreach(readable)
-            if self._often(30):
-                step["with"]["broken"] = "${{ index == 1 }}"
-        self.leaves.append(name)
-        return step
-
-    def _needs(self) -> dict[str, Json]:
-        """`needs` and `run_if`, or neither: then the step comes after the one above."""
-        known = [*self.leaves, *self.closed]
-        step: dict[str, Json] = {}
-        if known and self._often(60):
-            step["needs"] = self.draw(st.lists(st.sampled_from(known), unique=True, max_size=4))
-        elif known and self._often(5):
-            step["needs"] = []
-        if step.get("needs") and self._often(40):  # a run_if that asks about needs is refused where there are none
-            step["run_if"] = self.draw(st.sampled_from(RUN_IFS))
-        return step
-
-    def _condition(self, readable: list[str]) -> Json:
-        if readable and self._often(50):
-            return f"${{{{ steps.{self.draw(st.sampled_from(readable))}.status == 'succeeded' }}}}"
-        return self.draw(st.booleans())
-
-    def _value(self, readable: list[str]) -> Json:
-        """A literal, or what some step left; to read `n` of nothing is a mistake that fails the step."""
-        if not readable or self._often(20):
-            return self.draw(st.integers(0, 9))
-        part = self.draw(st.sampled_from(["status", "output", "attempts", "output.n", "status"]))
-        return f"${{{{ steps.{self.draw(st.sampled_from(readable))}.{part} }}}}"
-
-    def _set(self, readable: list[str]) -> dict[str, Json]:
-        value = self._value(readable)
-        return {"set": {"n": 1 if isinstance(value, str) and value.endswith("output }}") else value}}
-
-    def _task(self, readable: list[str]) -> dict[str, Json]:
-        values = [self._value(readable) for _ in range(self.draw(st.integers(0, 2)))]
-        step: dict[str, Json] = {"agent": self.draw(st.sampled_from(["hand", "many"])), "task": "mix"}
-        step["with"] = {"values": values}
-        mood = self.draw(st.sampled_from(["well"] * 7 + ["flaky", "broken"]))
-        if mood != "well":
-            step["with"][mood] = True
-        if mood == "flaky" or self._often(10):
-            step["retry"] = {"max_attempts": 2, "delay": "1ms"}
-        return step
-
-    def _foreach(self, readable: list[str]) -> dict[str, Json]:
-        items: Json = list(range(self.draw(st.integers(0, 5))))
-        if readable and self._often(20):
-            items = f"${{{{ steps.{self.draw(st.sampled_from(readable))}.output }}}}"
-        on_item_error = self.draw(st.sampled_from(["fail", "collect", "skip"]))
-        step: dict[str, Json] = {"foreach": items, "on_item_error": on_item_error}
-        if self._often(50):
-            step["max_parallel"] = self.draw(st.integers(1, 3))
-        return step
+def _steps(key: str, steps: list[Json]) -> str:
+    return f"{key}:\n" + "".join(f"  - {json.dumps(step)}\n" for step in steps)

@@ -1,6 +1,6 @@
 """The agents of `workflows/patterns`: they give back what they get, and note when they start and end.
 
-    orchestrator run workflows/patterns/wcp01_sequence.yaml --agents tests/patterns/agents.py
+orchestrator run workflows/patterns/wcp01_sequence.yaml --agents tests/patterns/agents.py
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ def is_child(file: Path) -> bool:
     return any(f"workflow: {file.name}" in other.read_text("utf-8") for other in FOLDER.glob("*.yaml"))
 
 
-def play(number: int, inputs: Mapping[str, Any] | None = None, signals: Mapping[str, Any] | None = None) -> SimulatedRun:
+def play(
+    number: int, inputs: Mapping[str, Any] | None = None, signals: Mapping[str, Any] | None = None
+) -> SimulatedRun:
     """Simulate the workflow of a pattern."""
     return simulate(file_of(number), inputs, agents=[clerk, surveyor], signals=signals)
 
@@ -37,15 +39,17 @@ def simulated_trace(
     run: SimulatedRun, inputs: Mapping[str, Any] | None = None, signals: Mapping[str, Any] | None = None
 ) -> str:
     """Each step with its status, its end where time passes, and why; the run; the attempts in their order."""
-    lines: list[Line] = [(word, _json(values), "") for word, values in (("inputs", inputs), ("signals", signals)) if values]
+    given = {"inputs": inputs, "signals": signals}
+    lines: list[Line] = [(word, json.dumps(values), "") for word, values in given.items() if values]
     for step_id, step in run.steps.items():
         if step_id.partition("[")[0] in run.steps and step_id.endswith("]") and not step.attempts:
             continue  # one item as a whole; its steps are shown
-        end = f"at {step.finished_s:g} s" if run.duration_s and step.finished_s is not None else ""
+        ran = run.duration_s and step.finished_s is not None and step.status is not StepState.SKIPPED
+        end = f"at {step.finished_s:g} s" if ran else ""
         lines.append((step_id, step.status.value, _why(end, step.reason, step.error)))
     lines.append(("run", run.status.value, f"at {run.duration_s:g} s" if run.duration_s else ""))
     if run.order:
-        lines.append(("order", ", ".join(run.order), ""))
+        lines.append(("ran", ", ".join(run.order), ""))
     return _layout(lines)
 
 
@@ -65,10 +69,6 @@ def _steps(run: RunHandle, prefix: str) -> list[Line]:
 
 def _why(end: str, reason: str | None, error: StepError | None) -> str:
     return ", ".join(part for part in (end, reason, error.type if error else None) if part)
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=False)
 
 
 def _layout(lines: list[Line]) -> str:

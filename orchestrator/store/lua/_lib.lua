@@ -458,7 +458,7 @@ local function undo_next()
   local at = redis.call('HINCRBY', RUN, 'undo', -1)
   if at < 0 then return false end
   local base, suffix = split(redis.call('HGET', STEPS, '#u' .. at))
-  local id = base .. '.compensate' .. suffix
+  local id = string.gsub(base, '%.item$', '') .. '.compensate' .. suffix
   begin(id, {}, node(id))
   return true
 end
@@ -603,7 +603,7 @@ local function scope_of(id, graph, deciding)
   end
   for _, other in ipairs(others) do
     local name = other
-    if other == graph.undoes then name = other .. at
+    if other == graph.undoes then name = graph.undone .. at
     elseif graph.deep and graph.deep[other] then name = other .. upto(at, graph.deep[other]) end
     steps[#steps + 1] = other
     steps[#steps + 1] = redis.call('HGET', STEPS, name)
@@ -619,7 +619,8 @@ local function scope_of(id, graph, deciding)
     end
   end
   local item = false
-  if graph.each then item = redis.call('HGET', OUTPUTS, 'i:' .. graph.each .. upto(at, graph.depth))
+  local round_undone = string.match(at, '~%d+$') or ''
+  if graph.each then item = redis.call('HGET', OUTPUTS, 'i:' .. graph.each .. upto(at, graph.depth) .. round_undone)
   elseif is_item(id, graph) then item = redis.call('HGET', OUTPUTS, 'i:' .. id) end
   local error = graph.phase and redis.call('HGET', RUN, 'error') or false
   return item, inputs, steps, redis.call('HGET', RUN, 'workflow'), error, round, previous

@@ -12,7 +12,7 @@ local graph = node(id)
 started()
 if attempt <= 0 then
   drop_timer('decide', RUN_ID, id, '0')
-  for i = 0, (graph.compensate and 0 or rec.n or 0) - 1 do
+  for i = 0, (graph.keeps and 0 or rec.n or 0) - 1 do
     redis.call('HDEL', OUTPUTS, id .. '[' .. i .. ']', 'i:' .. id .. '[' .. i .. ']')
   end
 elseif rec.cache then
