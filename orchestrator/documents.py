@@ -47,6 +47,11 @@ def _parts(step_id: str) -> tuple[str, str, str]:
     return base, bracket + rest, tilde + number
 
 
+def visible_id(step_id: str) -> str:
+    """An item that is one child run has a step of its own in the plan; people see the item."""
+    return step_id.replace(".item[", "[")
+
+
 def run_summary(run: RunRecord) -> dict[str, Json]:
     """A run without steps, outputs and error.
 
@@ -65,7 +70,8 @@ def run_summary(run: RunRecord) -> dict[str, Json]:
     }
     ending = run.phase not in (None, "main") and not run.state.terminal
     extras = {
-        "parent_run_id": run.parent, "parent_step": run.parent_step, "rerun_of": run.rerun_of,
+        "parent_run_id": run.parent, "parent_step": run.parent_step and visible_id(run.parent_step),
+        "rerun_of": run.rerun_of,
         "waits_for": run.waits_for, "unused_signals": list(run.signals) or None,
         "verdict": run.verdict if ending else None, "phase": run.phase if ending else None,
     }  # fmt: skip
@@ -89,11 +95,16 @@ def step_document(step: StepRecord, output: Json) -> dict[str, Json]:
         "error": error_document(step.error) if step.state is not StepState.SUCCEEDED else None,
     }
     extras = {
-        "hands": list(step.hands) or None, "reason": step.reason, "progress": step.progress, "note": step.note,
+        "hands": list(step.hands) or None, "reason": reason_of(step), "progress": step.progress, "note": step.note,
         "rounds": step.rounds, "child_run_id": step.child, "waits_for_signal": step.signal,
         "due_at": rfc3339(step.retry_at) if step.state is StepState.WAITING else None, "reused": step.reused or None,
     }  # fmt: skip
     return document | _set(extras)
+
+
+def reason_of(step: StepRecord) -> str | None:
+    """Why it was skipped or waits. A step that was cancelled while it waited waits no more."""
+    return step.reason if step.state in (StepState.PENDING, StepState.WAITING, StepState.SKIPPED) else None
 
 
 def _set(fields: Mapping[str, Json]) -> dict[str, Json]:

@@ -119,6 +119,10 @@ class LoopExhausted(OrchestratorError):
     """The loop has used up its rounds."""
 
 
+class NotEnough(OrchestratorError):
+    """Fewer branches or items have succeeded than are to be enough."""
+
+
 class ChildRunFailed(OrchestratorError):
     """The child run failed or was cancelled."""
 

@@ -18,7 +18,7 @@ from orchestrator.agents.failures import next_delay_ms, step_error
 from orchestrator.agents.rerun import plan_rerun
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
-from orchestrator.errors import ChildRunFailed, LoopExhausted, OrchestratorError, RunNotFound, RunNotOver
+from orchestrator.errors import ChildRunFailed, LoopExhausted, NotEnough, OrchestratorError, RunNotFound, RunNotOver
 from orchestrator.ids import new_id
 from orchestrator.records import Advance, Ready, StepError
 from orchestrator.settings import Settings
@@ -111,6 +111,10 @@ class Decisions:
             return store.finish_step(run_id, step_id, turn)
         if step.kind == "switch":
             return store.take_branch(run_id, step_id, self._branch(step, scope), turn)
+        if step.end is not None:
+            message = None if step.end.message is None else self._text(step.end.message, scope)
+            error = StepError("Ended", message or "the workflow ends here", step_id)
+            return store.stop_step(run_id, step_id, error if step.end.status == "failed" else None, turn)
         if step.kind == "wait":
             return self._wait(run_id, step_id, step, scope, turn)
         if step.kind == "workflow":
@@ -166,6 +170,9 @@ class Decisions:
         if failure is not None:
             return self._store.fail_step(run_id, step_id, turn, failure, retry_delay_ms=None)
         views = self._store.load_items(run_id, step_id, record["n"])
+        good = sum(view["status"] == StepState.SUCCEEDED for view in views)
+        if step.foreach.enough is not None and good < step.foreach.enough:
+            raise NotEnough(f"{good} of its items succeeded, and {step.foreach.enough} have to")
         outputs = collect_items(views, step.foreach.on_item_error)
         return self._store.finish_step(run_id, step_id, turn, self._encode(outputs, "the list of outputs"))
 
@@ -284,6 +291,6 @@ def collect_items(items: list[dict[str, Json]], on_item_error: str) -> list[Json
     for item in items:
         if item["status"] == StepState.SUCCEEDED:
             outputs.append(item["output"])
-        elif on_item_error == "collect":
+        elif on_item_error == "collect" and item["status"] == StepState.FAILED:
             outputs.append({"error": item["error"]})
     return outputs

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection
 
+from orchestrator.cli.keeping import Keeping
 from orchestrator.cli.live import view_for
 from orchestrator.cli.output import say
 from orchestrator.client import Client, RunHandle
@@ -32,6 +33,7 @@ class Follower:
         self._workers = workers
         self._startable = startable
         self._waiting_for: set[str] = set()
+        self._keeping: Keeping | None = None
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         with guard(client.url):
             self._plan = client.store.read_plan(handle.id)
@@ -63,6 +65,9 @@ class Follower:
         except KeyboardInterrupt:
             self._say_how_to_go_on()
             raise
+        finally:
+            if self._keeping:
+                self._keeping.stop()
         return self._handle.record()
 
     def _read(self) -> None:
@@ -78,6 +83,8 @@ class Follower:
         online = {agent["name"] for agent in self._client.agents() if agent["presence"] == "online"}
         missing = [name for name in self._plan.agents if name not in online]
         self._workers.start(name for name in missing if name in self._startable)
+        if not online and not self._workers.started and self._keeping is None:
+            self._keeping = Keeping(self._client.app)
         for name in missing:
             if name not in self._startable and name not in self._waiting_for:
                 self._waiting_for.add(name)

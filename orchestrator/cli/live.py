@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import events
 from orchestrator.cli.output import console, look, say
-from orchestrator.cli.progress import STEP_WAITING, Progress, Row
+from orchestrator.cli.progress import Progress, Row
 from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.text import clock, duration, one_line, visible
 from orchestrator.records import Event, RunRecord, StepRecord
@@ -87,13 +88,14 @@ class LineView:
         pass
 
     def take(self, event: Event) -> None:
-        if event.name == "step.progress":
+        if event.name == events.STEP_PROGRESS:
             if event.at - self._told.get(event.step, 0) < PROGRESS_EVERY_MS:
                 return
             self._told[event.step] = event.at
         for sentence in self._sentences.tell(event):
             say(f"{clock(event.at)} {sentence}")
-        if event.name == STEP_WAITING and event.data:  # it has a reason: a signal, which a person may have to give
+        signal = event.name == events.STEP_WAITING and event.data  # it says what for: not a time, but a signal
+        if signal:
             say(f"         `orchestrator approve {self._run_id} {event.step}` lets it go on, `reject` fails it")
 
 

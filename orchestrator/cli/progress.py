@@ -15,10 +15,6 @@ from orchestrator.states import StepState
 from orchestrator.store.reader import base_of
 from orchestrator.workflow.plan import Plan, PlanStep
 
-RUN_QUEUED, RUN_PAUSED, RUN_RESUMED = "run.queued", "run.paused", "run.resumed"
-RUN_SIGNALLED, RUN_UNUSED_SIGNALS = "run.signalled", "run.unused_signals"
-STEP_WAITING, STEP_LIMITED, STEP_ROUND, STEP_FELL_BACK = "step.waiting", "step.limited", "step.round", "step.fell_back"
-
 STATES = {
     events.STEP_STARTED: StepState.RUNNING,
     events.STEP_SUCCEEDED: StepState.SUCCEEDED,
@@ -28,10 +24,10 @@ STATES = {
     events.STEP_CANCELLED: StepState.CANCELLED,
     events.STEP_LOST: StepState.PENDING,
     events.STEP_HANDED_OFF: StepState.PENDING,
-    STEP_WAITING: StepState.WAITING,
-    STEP_LIMITED: StepState.WAITING,
-    STEP_ROUND: StepState.RUNNING,
-    STEP_FELL_BACK: StepState.PENDING,
+    events.STEP_WAITING: StepState.WAITING,
+    events.STEP_LIMITED: StepState.WAITING,
+    events.STEP_ROUND: StepState.RUNNING,
+    events.STEP_FELL_BACK: StepState.PENDING,
 }
 
 
@@ -39,7 +35,7 @@ STATES = {
 class Row:
     """One step as far as it is known. Times are milliseconds; `items` is None until a `foreach` has opened.
 
-    A compensation that runs for several items or rounds has one row; `times` says how often it has ended.
+    A compensation that runs for several items or rounds has one row; `times` says how often it has run.
     """
 
     step: PlanStep
@@ -69,7 +65,7 @@ class Row:
             parts.append(f"{self.items_done}/{self.items}{failed}")
         if self.rounds is not None:
             parts.append(f"round {self.rounds}")
-        if self.times:
+        if self.times > 1:
             parts.append(f"{self.times} done")
         return "  ".join(part for part in (*parts, self.note) if part)
 
@@ -113,7 +109,7 @@ class Progress:
         indices = event.step.count("[")
         if step.undoes or (step.id == row.step.id and indices == step.depth):
             self._take_step(row, event)
-            row.times += bool(step.undoes) and event.step != step.id and row.state.terminal
+            row.times += bool(step.undoes) and event.name in (events.STEP_SUCCEEDED, events.STEP_FAILED)
         elif step.id == row.step.id and indices == 1:
             self._take_item(row, event)
         else:
@@ -135,11 +131,11 @@ class Progress:
             for row in self.rows.values():
                 if not row.state.terminal:  # never reached, so it has no event of its own
                     row.state = StepState.CANCELLED
-        if event.name in (events.RUN_STARTED, RUN_RESUMED, *events.RUN_ENDS):
+        if event.name in (events.RUN_STARTED, events.RUN_RESUMED, *events.RUN_ENDS):
             self.remark = ""
-        elif event.name == RUN_PAUSED:
+        elif event.name == events.RUN_PAUSED:
             self.remark = "paused"
-        elif event.name == RUN_QUEUED:
+        elif event.name == events.RUN_QUEUED:
             self.remark = f"waits for a place under {why(event)}"
 
     def _take_step(self, row: Row, event: Event) -> None:
@@ -151,7 +147,7 @@ class Progress:
             return
         row.state, row.note = state, why(event)
         row.attempt = event.attempt or row.attempt
-        if event.name == events.STEP_STARTED or (event.name == STEP_WAITING and row.started_at is None):
+        if event.name == events.STEP_STARTED or (event.name == events.STEP_WAITING and row.started_at is None):
             row.started_at, row.finished_at = event.at, None
         elif state.terminal:
             row.finished_at = event.at
@@ -162,7 +158,7 @@ class Progress:
         kind = row.step.kind
         if event.name == events.STEP_HANDED_OFF:
             row.hands = str(event.data.get("to"))
-        elif event.name == STEP_FELL_BACK and row.step.fallback:
+        elif event.name == events.STEP_FELL_BACK and row.step.fallback:
             row.hands = ".".join(row.step.fallback)
         elif kind == "foreach" and event.name == events.STEP_STARTED:
             row.items, row.note = int(event.data.get("note", 0)), ""
@@ -170,7 +166,7 @@ class Progress:
             row.items_done = row.items
         elif kind == "workflow" and event.name == events.STEP_STARTED:
             row.state, row.note = StepState.WAITING, f"run {event.data.get('run')}"
-        elif event.name == STEP_ROUND:
+        elif event.name == events.STEP_ROUND:
             row.rounds, row.note = int(event.data.get("note", 0)) + 1, ""
             self._renew(row.step)
         elif kind == "loop" and row.state is StepState.SKIPPED:

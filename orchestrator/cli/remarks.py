@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.cli.text import moment
+from orchestrator.documents import reason_of, visible_id
 from orchestrator.records import RunRecord, StepRecord
 from orchestrator.states import StepState
 from orchestrator.workflow.nearby import listed
@@ -27,7 +28,7 @@ def about_run(run: RunRecord, holders: Sequence[str] = ()) -> list[str]:
     Args:
         holders: the runs that have the places it waits for.
     """
-    step = f", step {run.parent_step}" if run.parent_step else ""
+    step = f", step {visible_id(run.parent_step)}" if run.parent_step else ""
     found = [
         f"child of run {run.parent}{step}" if run.parent else "",
         f"repeats run {run.rerun_of}" if run.rerun_of else "",
@@ -59,7 +60,7 @@ def about_step(step: StepRecord) -> str:
     if step.error and step.state is not StepState.SUCCEEDED:
         parts.append(f"{step.error.type}: {step.error.message}")
     else:
-        parts.append(step.reason or step.note or "")
+        parts.append(reason_of(step) or step.note or "")
     parts.append(_due(step))
     return ", ".join(part for part in parts if part)
 

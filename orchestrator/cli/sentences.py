@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator import events
-from orchestrator.cli import progress
 from orchestrator.cli.progress import share, why
 from orchestrator.cli.text import duration
 from orchestrator.records import Event
@@ -40,7 +39,7 @@ class Sentences:
         if event.name == events.STEP_STARTED:
             self._started[event.step] = event.at
             return self._start(step, event)
-        if event.name == progress.STEP_WAITING:
+        if event.name == events.STEP_WAITING:
             self._started.setdefault(event.step, event.at)
             return why(event) or _until(step)
         if event.name == events.STEP_SUCCEEDED and event.step in self._started:
@@ -48,10 +47,10 @@ class Sentences:
         if event.name == events.STEP_HANDED_OFF:
             self._hands[event.step] = str(event.data.get("to"))
             return f"handed from {event.data.get('from')} to {event.data.get('to')}"
-        if event.name == progress.STEP_FELL_BACK:
+        if event.name == events.STEP_FELL_BACK:
             self._hands[event.step] = ".".join(step.fallback or ("another agent",))
             return f"failed and falls back to {self._hands[event.step]}{_colon(why(event))}"
-        if event.name == progress.STEP_ROUND:
+        if event.name == events.STEP_ROUND:
             return f"begins round {int(event.data.get('note', 0)) + 1}"
         return _IN_WORDS.get(event.name, "{what}{why}").format(
             what=event.name.partition(".")[2], why=_colon(why(event)), reason=why(event), share=share(event)
@@ -64,7 +63,8 @@ class Sentences:
         if "run" in event.data:
             return f"started as run {event.data['run']}{attempt}"
         if step.kind == "foreach" and event.step.count("[") == step.depth:
-            return f"started: {event.data.get('note', 0)} items" + (f" ({who})" if who else "")
+            count = int(event.data.get("note", 0))
+            return f"started: {count} item{'s' * (count != 1)}" + (f" ({who})" if who else "")
         return f"started ({who}{attempt})" if who else "started"
 
 
@@ -72,16 +72,16 @@ _IN_WORDS = {
     events.STEP_PROGRESS: "{share}",
     events.STEP_LOST: "lost its worker and starts again",
     events.STEP_RETRYING: "failed and is tried again{why}",
-    progress.STEP_LIMITED: "{reason}",
+    events.STEP_LIMITED: "{reason}",
 }
 
 
 def _happened_to_run(event: Event) -> str:
-    if event.name == progress.RUN_QUEUED:
+    if event.name == events.RUN_QUEUED:
         return f"waits for a place under {why(event)}"
-    if event.name == progress.RUN_SIGNALLED:
+    if event.name == events.RUN_SIGNALLED:
         return f"got the signal {why(event)}"
-    if event.name == progress.RUN_UNUSED_SIGNALS:
+    if event.name == events.RUN_UNUSED_SIGNALS:
         return f"ends with signals nobody waited for: {listed(event.data)}"
     return event.name.partition(".")[2] + _colon(why(event))
 

@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import print_json, say
-from orchestrator.cli.remarks import phase_of
+from orchestrator.cli.remarks import about_step, phase_of
 from orchestrator.cli.runs import find_run
 from orchestrator.client import Client, RunHandle
 from orchestrator.errors import StepNotWaiting
@@ -133,7 +133,7 @@ def approve(run_id: options.RunId, step: Step, data: Data = None, as_json: optio
     value = _read(data)
     with Client(options.load_settings()) as client:
         handle = find_run(client, run_id)
-        with _naming_those_that_wait(client, handle, step):
+        with _in_words(client, handle, step):
             handle.approve(step, value)
         _tell(handle, f"step {step} of run {handle.id} is approved", as_json)
 
@@ -153,7 +153,7 @@ def reject(
     """Fail a step that waits for a signal."""
     with Client(options.load_settings()) as client:
         handle = find_run(client, run_id)
-        with _naming_those_that_wait(client, handle, step):
+        with _in_words(client, handle, step):
             handle.reject(step, reason)
         _tell(handle, f"step {step} of run {handle.id} is rejected", as_json)
 
@@ -168,18 +168,24 @@ def _read(data: str | None) -> Any:
 
 
 @contextmanager
-def _naming_those_that_wait(client: Client, handle: RunHandle, step: str) -> Iterator[None]:
-    """Adds to StepNotWaiting which steps there are, or which do wait for a signal."""
+def _in_words(client: Client, handle: RunHandle, step_id: str) -> Iterator[None]:
+    """Tells of a StepNotWaiting what the step does instead, and which steps do wait for a signal."""
     try:
         yield
-    except StepNotWaiting as error:
+    except StepNotWaiting:
+        steps = {step.id: step for step in handle.steps()}
         with guard(client.url):
-            known = [other.id for other in client.store.read_plan(handle.id).steps if not other.internal]
-        if base_of(step) not in known:
-            near = did_you_mean(step, known) or f"; there is {listed(known)}"
-            raise StepNotWaiting(f"no step {step!r} in run {handle.id}{near}") from None
-        waiting = [other.id for other in handle.steps() if other.signal]
-        raise StepNotWaiting(error.message + (f"; what waits: {listed(waiting)}" if waiting else "")) from None
+            known = {step.id for step in client.store.read_plan(handle.id).steps if not step.internal} | steps.keys()
+        if base_of(step_id) not in known:
+            near = did_you_mean(step_id, known) or f"; there is {listed(sorted(known))}"
+            raise StepNotWaiting(f"no step {step_id!r} in run {handle.id}{near}") from None
+        step = steps.get(step_id)
+        about = f", {about_step(step)}" if step and about_step(step) else ""
+        waiting = listed(other.id for other in steps.values() if other.signal)
+        raise StepNotWaiting(
+            f"step {step_id!r} of run {handle.id} waits for no signal: "
+            f"it is {step.state if step else 'not reached'}{about}; what waits for one: {waiting}"
+        ) from None
 
 
 def _unknown(client: Client, handle: RunHandle, name: str) -> str:

@@ -226,6 +226,12 @@ class RunStore(RunReader):
         """Which branch of a switch is taken; None: none. Script: take_branch.lua, O(branches)."""
         return _advance(run_id, self._call("take_branch", run_id, step_id, turn, "" if branch is None else branch))
 
+    def stop_step(self, run_id: str, step_id: str, error: StepError | None, turn: int = 0) -> Advance | None:
+        """The run ends at this step; with an error it fails. Script: stop_step.lua, O(steps)."""
+        return _advance(
+            run_id, self._call("stop_step", run_id, step_id, turn, json.dumps(error.to_json()) if error else "")
+        )
+
     def open_foreach(
         self, run_id: str, step_id: str, items: Sequence[str], max_parallel: int | None, turn: int = 0
     ) -> Advance | None:

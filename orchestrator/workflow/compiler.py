@@ -71,7 +71,7 @@ def compile_workflow(
     return Plan(
         name=spec.name,
         version=spec.version,
-        steps=tuple(_linked(inline_joins(reader.with_previous(steps)))),
+        steps=tuple(_linked(_raced(inline_joins(reader.with_previous(steps))))),
         outputs=spec.outputs,
         output_reads=output_reads,
         inputs_schema={name: input_schema(declared) for name, declared in spec.inputs.items()},
@@ -167,6 +167,12 @@ def _cycle(before: dict[str, list[str]], stuck: set[str]) -> list[str]:
     while path.count(path[-1]) == 1:
         path.append(next(need for need in before[path[-1]] if need in stuck))
     return path[path.index(path[-1]) :]
+
+
+def _raced(steps: list[PlanStep]) -> list[PlanStep]:
+    """The steps, those marked that a join with `enough` may cancel."""
+    inside = {name for step in steps if step.enough is not None for name in step.body}
+    return [replace(step, raced=True) if step.id in inside else step for step in steps]
 
 
 def _linked(steps: Iterable[PlanStep]) -> list[PlanStep]:

@@ -20,14 +20,15 @@ _SHARED = frozenset({"id", "needs", "when", "run_if", "description"})
 _AT_AGENT = frozenset({
     "agent", "capability", "task", "with", "retry", "timeout", "fallback", "priority", "limits", "cache",
 })  # fmt: skip
-_EACH = frozenset({"foreach", "max_parallel", "on_item_error"})
+_EACH = frozenset({"foreach", "max_parallel", "on_item_error", "enough", "rest"})
 #: What a step may say besides what every step may, by what it is.
 _KEYS: dict[str, frozenset[str]] = {
     "agent": _AT_AGENT | _EACH | {"on_error", "compensate", "output_schema"},
     "workflow": _EACH | {"workflow", "with", "retry", "on_error", "compensate", "priority"},
     "set": frozenset({"set", "on_error"}),
     "wait": frozenset({"wait", "on_error"}),
-    "parallel": frozenset({"parallel"}),
+    "end": frozenset({"end"}),
+    "parallel": frozenset({"parallel", "enough", "rest"}),
     "switch": frozenset({"switch"}),
     "loop": frozenset({"loop", "steps", "on_error"}),
     "steps": frozenset({"steps"}),
@@ -39,6 +40,7 @@ _HINTS = {
     "steps": "; set it on the steps inside",
     "set": ": it runs on no agent",
     "wait": ": it runs on no agent",
+    "end": ": it runs on no agent",
 }
 
 
@@ -86,6 +88,8 @@ class Node:
     #: of a loop or foreach with a body: its end, and the step whose output is that of an item
     end: str | None = None
     last: str | None = None
+    #: of the end of a parallel: what is inside, of which `spec.enough` branches have to succeed
+    inside: tuple[str, ...] = ()
     #: the only step of a foreach: it has the keys of the step that are not about the items
     only: bool = False
 
@@ -141,7 +145,7 @@ class Graph:
         """What a step is. Two things at once, or none, is a mistake."""
         has = [
             name
-            for name in ("set", "wait", "workflow", "parallel", "switch", "loop")
+            for name in ("set", "wait", "end", "workflow", "parallel", "switch", "loop")
             if getattr(step, name) is not None
         ]
         if step.agent is not None or step.capability is not None:
@@ -157,13 +161,13 @@ class Graph:
             )
             return None
         if not has:
-            some = "`agent`, `capability`, `set`, `wait`, `workflow`, `parallel`, `switch`, `loop` or `steps`"
+            some = "`agent`, `capability`, `set`, `wait`, `end`, `workflow`, `parallel`, `switch`, `loop` or `steps`"
             self.missing(place, f"the step does nothing: give it {some}")
             return None
         if has == ["loop"] and step.steps is None:
             self.missing(place, "a `loop` needs `steps`")
             return None
-        if step.foreach is not None and has[0] in ("set", "wait", "parallel", "switch", "loop"):
+        if step.foreach is not None and has[0] in ("set", "wait", "end", "parallel", "switch", "loop"):
             self.problems.append(
                 (place, f"`foreach` goes with an agent, a `workflow` or `steps`; put the `{has[0]}` under `steps`")
             )
@@ -180,7 +184,7 @@ class Graph:
         return step.foreach is not None and decided
 
     def _refuse_each(self, step: Step, place: Place) -> None:
-        for key in ("max_parallel", "on_item_error"):
+        for key in ("max_parallel", "on_item_error", "enough", "rest"):
             if key in step.model_fields_set:
                 self.problems.append(((*place, key), f"{key!r} belongs to a `foreach`, and the step has none"))
 
@@ -206,14 +210,34 @@ class Graph:
                 self._claim_id(step.id, place, f"{name}.end")
             deeper = replace(around, nesting=around.nesting + 1)
             if what == "parallel":
-                for at, branch in enumerate(step.parallel or ()):
-                    self._branch(branch, (*place, "parallel", at), needs, deeper)
+                self._branches(name, step, place, needs, deeper)
             else:
                 self.block(step.steps or (), (*place, "steps"), needs, deeper)
         inside = [node for node in list(self.nodes.values())[before:] if node.around.scope == around.scope]
         join = Node(f"{name}.end", "join", place, None, self._tails(inside) or needs, around)
+        if step.enough is not None:
+            self._check_enough(step, place)
+            join = replace(join, spec=step, inside=tuple(node.id for node in inside if node.id != name))
+        elif step.rest is not None:
+            self.problems.append(((*place, "rest"), "'rest' goes with `enough`"))
         self.nodes[join.id] = join
         return join.id
+
+    def _branches(self, name: str, step: Step, place: Place, needs: list[str], around: Around) -> None:
+        for at, branch in enumerate(step.parallel or ()):
+            before = len(self.nodes)
+            self._branch(branch, (*place, "parallel", at), needs, around)
+            inside = [node for node in list(self.nodes.values())[before:] if node.around.scope == around.scope]
+            if step.enough is not None and len(tails := self._tails(inside)) > 1:
+                # Branches are counted, so each has one end.
+                end = Node(f"{name}.{at}.end", "join", (*place, "parallel", at), None, tails, around)
+                self.nodes[end.id] = end
+
+    def _check_enough(self, step: Step, place: Place) -> None:
+        count = len(step.parallel or ())
+        if step.enough is not None and step.enough > count:
+            message = f"{step.enough} branches are to be enough, and there are {count}"
+            self.problems.append(((*place, "enough"), message))
 
     def _switch(self, name: str, step: Step, place: Place, needs: list[str], around: Around) -> None:
         """One node that decides, and a gate for each branch."""
@@ -308,7 +332,7 @@ class Graph:
         return True
 
 
-_LEAVES: dict[str, StepKind] = {"agent": "task", "workflow": "workflow", "set": "set", "wait": "wait"}
+_LEAVES: dict[str, StepKind] = {"agent": "task", "workflow": "workflow", "set": "set", "wait": "wait", "end": "stop"}
 
 
 def before_of(node: Node, graph: Graph) -> list[str]:
@@ -337,7 +361,8 @@ def inline_joins(steps: list[PlanStep]) -> list[PlanStep]:
     for step in steps:
         after = [by_id[name] for name in followers[step.id]]
         plain = all(follower.run_if in ("none_failed", "all_done", "always") for follower in after)
-        if step.kind == "join" and len(after) <= 1 and plain and not any(f.kind == "join" for f in after):
+        counted = step.enough is not None or any(f.kind == "join" for f in after)
+        if step.kind == "join" and len(after) <= 1 and plain and not counted:
             removed[step.id] = step.needs
     return [_without(step, removed) for step in steps if step.id not in removed]
 

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.children import Children
 from orchestrator.workflow.graph import Graph, Node
-from orchestrator.workflow.plan import Cache, ForEach, Limit, Loop, PlanStep, Retry, Wait
+from orchestrator.workflow.plan import Cache, End, ForEach, Limit, Loop, PlanStep, Retry, Wait
 from orchestrator.workflow.routes import resolve_agent
 from orchestrator.workflow.spec import Compensation, RetryPolicy, Step
 from orchestrator.workflow.times import parse_time
@@ -35,6 +35,8 @@ def plan_step(node: Node, graph: Graph, agents: Catalog | None, children: Childr
     spec = node.spec
     if spec is None:
         return step
+    if node.kind == "join":
+        return replace(step, enough=spec.enough, rest=spec.rest or "cancel", body=node.inside)
     if not node.only:
         step = replace(
             step,
@@ -49,6 +51,10 @@ def plan_step(node: Node, graph: Graph, agents: Catalog | None, children: Childr
         return replace(step, conditions=tuple(_as_expression(branch.when) for branch in spec.switch or ()))
     if node.kind == "set":
         return replace(step, values=spec.set)
+    if spec.end is not None:
+        if around.phase != "main":
+            graph.problems.append(((*node.place, "end"), "`end` stands only under `steps`: the run is over already"))
+        return replace(step, end=End(spec.end.status, spec.end.message))
     if node.kind == "wait":
         return replace(step, wait=_wait(node, spec, graph))
     if node.kind == "workflow":
@@ -151,7 +157,11 @@ def _container(step: PlanStep, node: Node, spec: Step, graph: Graph) -> PlanStep
 
 
 def _foreach(spec: Step) -> ForEach | None:
-    return None if spec.foreach is None else ForEach(spec.foreach, spec.max_parallel, spec.on_item_error or "fail")
+    if spec.foreach is None:
+        return None
+    return ForEach(
+        spec.foreach, spec.max_parallel, spec.on_item_error or "fail", spec.enough, spec.rest or "cancel"
+    )
 
 
 def _wait(node: Node, spec: Step, graph: Graph) -> Wait:

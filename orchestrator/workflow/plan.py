@@ -13,10 +13,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 Json = Any
-StepKind = Literal["task", "set", "foreach", "loop", "switch", "wait", "workflow", "gate", "branch", "join", "end"]
+StepKind = Literal["task", "set", "foreach", "loop", "switch", "wait", "workflow", "stop", "gate", "branch", "join", "end"]
 Phase = Literal["main", "on_failure", "finally", "compensate"]
 RunIf = Literal["none_failed", "all_success", "any_success", "all_done", "always"]
 OnError = Literal["fail", "continue"]
+Rest = Literal["cancel", "finish"]
 OnItemError = Literal["fail", "collect", "skip"]
 
 
@@ -39,6 +40,8 @@ class ForEach:
     items: Json
     max_parallel: int | None = None
     on_item_error: OnItemError = "fail"
+    enough: int | None = None
+    rest: Rest = "cancel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,14 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How the run ends at a step."""
+
+    status: Literal["succeeded", "failed"]
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cache:
     """An output may be taken over from an earlier attempt with the same key, which is an expression."""
 
@@ -84,7 +95,7 @@ class Limit:
 class PlanStep:
     """One node of the graph.
 
-    `task` runs on an agent, `workflow` is a child run, `wait` sleeps; `set` and `switch` are evaluated where the run
+    `task` runs on an agent, `workflow` is a child run, `wait` sleeps, `stop` ends the run; `set` and `switch` are evaluated where the run
     advances; `foreach` runs its agent's task, or its body, once per item, `loop` its body once per round. `gate` says
     the `when` of a container, `branch` opens one branch of a switch, `join` is the end of a container and needs no
     work, `end` the end of a body.
@@ -94,6 +105,8 @@ class PlanStep:
     `scope` is the innermost loop or foreach around the step, `each` the innermost foreach, `depth` how many of those
     there are: so many indices follow the id of the step in a run. `body` and `entry` are, of such a container, all
     steps of the same depth inside and the first ones of them; `last` the step whose output is that of an item.
+    Of a join with `enough`, `body` is what is inside and the steps there are `raced`: when so many branches have
+    succeeded, it is done, and the rest is cancelled or may finish.
     `phase` is the part of the workflow; `undoes` the step that a compensation is for: of the only step of a foreach
     (`each.item`), which the file calls `each`, that one.
     `reads` are the steps whose record or output the step's expressions name; `reads_inputs` the inputs they name
@@ -117,6 +130,10 @@ class PlanStep:
     foreach: ForEach | None = None
     loop: Loop | None = None
     wait: Wait | None = None
+    end: End | None = None
+    enough: int | None = None
+    rest: Rest = "cancel"
+    raced: bool = False
     conditions: tuple[str | None, ...] = ()
     branch: int | None = None
     child: str | None = None
@@ -292,8 +309,8 @@ def policies_from_json(data: dict[str, Json]) -> Policies:
     return found
 
 
-_PARTS = (Retry, ForEach, Loop, Wait, Cache, Limit, Policies)
-_PART_OF: dict[str, type[Any]] = {"retry": Retry, "foreach": ForEach, "loop": Loop, "wait": Wait, "cache": Cache}
+_PARTS = (Retry, ForEach, Loop, Wait, End, Cache, Limit, Policies)
+_PART_OF: dict[str, type[Any]] = {"retry": Retry, "foreach": ForEach, "loop": Loop, "wait": Wait, "end": End, "cache": Cache}
 _TUPLES = (
     "needs", "next", "reads", "reads_inputs", "reads_previous", "asks", "asks_inputs", "conditions", "fallback", "body",
     "entry",

@@ -59,6 +59,7 @@ class Reader:
             (("when",), step.when, here, None),
             (("foreach",), step.foreach.items if step.foreach else None, here, None),
             (("loop", "until"), step.loop.until if step.loop else None, here | _ROUND, node.end),
+            (("end", "message"), step.end.message if step.end else None, here, None),
             (("wait", "for"), wait.duration if wait else None, here, None),
             (("wait", "until"), wait.until if wait else None, here, None),
             (("cache", "key"), step.cache.key if step.cache else None, here, None),

@@ -102,6 +102,13 @@ class Wait(Model):
     on_timeout: Literal["fail", "continue"] | None = None
 
 
+class End(Model):
+    """The run ends here, whatever else of it runs or waits."""
+
+    status: Literal["succeeded", "failed"]
+    message: str | None = None
+
+
 class Branch(Model):
     """One branch of a `switch`: its condition, or `default: true`."""
 
@@ -159,6 +166,8 @@ class Step(Model):
     foreach: str | list[Json] | None = None
     max_parallel: int | None = Field(None, ge=1)
     on_item_error: Literal["fail", "collect", "skip"] | None = None
+    enough: int | None = Field(None, ge=1)
+    rest: Literal["cancel", "finish"] | None = None
     retry: RetryPolicy | None = None
     timeout: Timeout | None = None
     on_error: Literal["fail", "continue"] | None = None
@@ -170,6 +179,7 @@ class Step(Model):
     output_schema: dict[str, Json] | None = None
     set: dict[str, Json] | None = None
     wait: Wait | None = None
+    end: End | None = None
     parallel: list[Step] | None = Field(None, min_length=1)
     switch: list[Branch] | None = Field(None, min_length=1)
     loop: Loop | None = None

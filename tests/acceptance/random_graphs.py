@@ -39,11 +39,11 @@ class Generated:
 
 
 @st.composite
-def workflows(draw: st.DrawFn, max_steps: int = 30) -> Generated:
+def workflows(draw: st.DrawFn, max_steps: int = 40) -> Generated:
     """A workflow with its files."""
     files = _Files(draw)
     sequential = draw(st.booleans())
-    files.add("main", draw(st.integers(1, max_steps)), _Place(sequential=sequential, hard=True))
+    files.add("main", draw(st.integers(3, max_steps)), _Place(sequential=sequential, hard=True))
     return Generated(files.texts, SIGNALS, sequential)
 
 
@@ -96,7 +96,7 @@ class _Files:
 
 
 class _Writer:
-    """Draws one file. Shapes say what the output of a step is: `n` has a field n, `items` also a list; or `list`, `any`."""
+    """Draws one file. Shapes say what an output is: `n` has a field n, `items` also a list; `list`, `any`, `none`."""
 
     def __init__(self, files: _Files, steps: int, depth: int) -> None:
         self.files = files
@@ -167,6 +167,10 @@ class _Writer:
         scope.needable[name] = gives
         if place.loop is not None and kind in ("task", "set", "wait", "each"):
             place.loop.append(name)
+        if place.free and kind in ("parallel", "steps"):
+            known = (
+                scope.base
+            )  # steps inside may have needs of their own, and then do not wait for those of the container
         return step, {**known, **gives}, gives
 
     def _parallel(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
@@ -227,14 +231,15 @@ class _Writer:
     # --- leaves ----------------------------------------------------------------------------------------------
 
     def _set(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
-        step["set"] = {"n": self._number(place, known), "list": [self._value(place, known), {"deep": self._value(place, known)}]}
+        values = [self._value(place, known), {"deep": self._value(place, known)}]
+        step["set"] = {"n": self._number(place, known), "list": values}
         self._soften(step, place)
         return {step["id"]: "items"}
 
     def _wait(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         waits: list[Json] = [{"for": "2ms"}, {"for": "${{ '3ms' }}"}, {"until": "2020-01-01T00:00:00Z"}]
         waits += [{"signal": name, "timeout": "1h"} for name in SIGNALS] + [{"signal": "blue"}]
-        waits.append({"signal": "never", "timeout": "3ms", "on_timeout": self.draw(st.sampled_from(["continue", "fail"]))})
+        waits += [{"signal": "never", "timeout": "3ms", "on_timeout": end} for end in ("continue", "fail")]
         step["wait"] = self.draw(st.sampled_from(waits))
         self._soften(step, place)
         return {step["id"]: "any"}
@@ -263,30 +268,31 @@ class _Writer:
             step["with"]["broken"] = "${{ index == 1 }}"
         return {step["id"]: "list"}
 
-    def _task(
-        self, step: Json, place: _Place, scope: _Scope, known: Shapes, inside: _Place | None = None
-    ) -> Shapes:
+    def _task(self, step: Json, place: _Place, scope: _Scope, known: Shapes, inside: _Place | None = None) -> Shapes:
         inside = inside or place
         step |= {"capability": "lifting"} if self._often(8) else {"agent": self.draw(st.sampled_from(AGENTS))}
-        step |= {"task": "mix", "with": {"values": [self._value(inside, known) for _ in range(self.draw(st.integers(0, 2)))]}}
-        mood = self.draw(st.sampled_from(["well"] * (12 if place.hard else 6) + ["flaky", "flaky", "broken"]))
+        values = [self._value(inside, known) for _ in range(self.draw(st.integers(0, 2)))]
+        step |= {"task": "mix", "with": {"values": values}}
+        mood = self.draw(st.sampled_from(["well"] * (18 if place.hard else 8) + ["flaky"] * 3 + ["broken"]))
         if mood != "well":
             step["with"][mood] = True
         if self._often(60 if mood == "flaky" else 15):
-            step["retry"] = {"max_attempts": 2, "delay": "1ms", "backoff": self.draw(st.sampled_from(["fixed", "exponential"]))}
+            step["retry"] = {"max_attempts": self.draw(st.integers(2, 3)), "delay": "1ms"}
+            step["retry"] |= {"give_up_on": ["ValueError"]} if self._often(20) else {"max_delay": "2ms", "jitter": True}
         if self._often(60 if mood != "well" else 5):
             step["fallback"] = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix"}
         if self._often(15):
             step["priority"] = self.draw(st.sampled_from(["low", "high", "emergency"]))
         if self._often(12):
             key = self.draw(st.sampled_from(["${{ run.id }}", f"all-{step['id']}-${{{{ run.id }}}}"]))
-            step["limits"] = [{"key": f"rate-{key}", "rate": "1000/1m"}, {"key": f"most-{key}", "max": self.draw(st.integers(1, 3))}]
+            most = {"key": f"most-{key}", "max": self.draw(st.integers(1, 3))}
+            step["limits"] = [{"key": f"rate-{key}", "rate": "1000/1m"}, most]
         elif self._often(5):
             step["limits"] = [{"key": "everybody", "max": 50}]
         if place.sequential and self._often(20):  # beside one another, who is first would fill the cache
             step["cache"] = {"key": self.draw(st.sampled_from(["a ${{ run.id }}", "b ${{ run.id }}"])), "ttl": "1h"}
         if self._often(15):
-            fields = self.draw(st.sampled_from([["n"], ["n"], ["missing"]]))
+            fields = self.draw(st.sampled_from([["n"]] * (8 if place.hard else 3) + [["missing"]]))
             step["output_schema"] = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": fields}
         self._compensated(step, inside)
         self._soften(step, place)
@@ -295,9 +301,7 @@ class _Writer:
     def _compensated(self, step: Json, inside: _Place) -> None:
         if inside.phase != "main" or not self._often(25):
             return
-        alone = "workflow" not in step and "capability" not in step and "cache" not in step and "limits" not in step
-        own = [f"${{{{ steps.{step['id']}.output }}}}"] if alone or "foreach" not in step else []
-        values = [*own, *(["${{ item }}"] if inside.item else [])]
+        values = [f"${{{{ steps.{step['id']}.output }}}}", *(["${{ item }}"] if inside.item else [])]
         undo: dict[str, Json] = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix", "with": {"values": values}}
         mood = self.draw(st.sampled_from(["well", "well", "well", "flaky", "broken"]))
         if mood != "well":
@@ -315,7 +319,7 @@ class _Writer:
             step["foreach"] = self.draw(st.lists(st.sampled_from([0, 1, 2.5, "x", None, [1], {"n": 1}]), max_size=3))
         if place.sequential or self._often(50):
             step["max_parallel"] = 1 if place.sequential else self.draw(st.integers(1, 3))
-        calm = step.get("max_parallel") == 1  # so the items before the one that fails are done, the others have not begun
+        calm = step.get("max_parallel") == 1  # so when an item fails, those before it are done, the others not begun
         step["on_item_error"] = self.draw(st.sampled_from(["fail", "collect", "skip"] if calm else ["collect", "skip"]))
 
     # --- conditions and values -------------------------------------------------------------------------------
@@ -327,9 +331,9 @@ class _Writer:
 
     def _condition(self, place: _Place, known: Shapes) -> Json:
         """One that cannot fail, except where that has one outcome."""
-        found = ["true", "false", "1 < 2"]
+        found = ["true", "1 < 2", "1 < 2"]
         for name in self._some(known):
-            found += [f"steps.{name}.status == 'succeeded'", f"steps.{name}.attempts < 2", f"steps.{name}.error == null"]
+            found += [f"steps.{name}.{what}" for what in ("status == 'succeeded'", "attempts < 2", "error == null")]
             if known[name] == "n" and place.hard and self._often(20):
                 found.append(f"steps.{name}.output.n > 50")
         if place.loop is not None:

@@ -1,22 +1,16 @@
-"""Rows and sentences from events."""
+"""Rows from events."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator.cli.live import choose
 from orchestrator.cli.progress import Progress, Row
-from orchestrator.cli.sentences import Sentences
-from orchestrator.records import Event
+from orchestrator.records import Event, StepRecord
 from orchestrator.states import StepState
 from orchestrator.workflow.plan import PlanStep
+from tests.cli.texts import event, plan_of
 from tests.factories import foreach, plan, task
 
 PLAN = plan(task("a"), foreach("each", "a"), task("b", "each"))
-
-
-def event(name: str, step: str | None = None, at: int = 0, attempt: int | None = None, **data: Any) -> Event:
-    return Event(id=f"{at}-0", at=at, name=name, step=step, attempt=attempt, data=data)
 
 
 def after(*events: Event) -> dict[str, Row]:
@@ -55,19 +49,108 @@ def test_steps_never_reached_are_cancelled_when_the_run_fails() -> None:
     assert [row.state for row in rows.values()] == [StepState.FAILED, StepState.CANCELLED, StepState.CANCELLED]
 
 
-def test_sentences_name_step_agent_attempt_and_reason() -> None:
-    sentences = Sentences(PLAN)
+NESTED = plan_of(
+    """
+    steps:
+      - id: each
+        foreach: [1, 2]
+        steps:
+          - {id: write, agent: writer}
+          - {id: edit, when: "${{ index == 0 }}", agent: editor}
+          - {id: parts, foreach: [1], agent: writer}
+      - id: spin
+        loop: {until: "${{ round.index == 1 }}", max_iterations: 3}
+        steps: [{id: turn, agent: writer, compensate: {agent: writer, task: undo}}]
+      - {id: sign, wait: {signal: approval}}
+      - {id: kid, agent: writer, fallback: {agent: editor, task: mend}}
+    on_failure: [{id: alert, agent: writer}]
+    finally: [{id: clean, agent: writer}]
+    """
+)
 
-    def tell(*args: Any, **options: Any) -> list[str]:
-        return list(sentences.tell(event(*args, **options)))
 
-    assert tell("run.created") == []
-    assert tell("step.started", "a", attempt=1) == ["step a started (writer.draft)"]
-    assert tell("step.succeeded", "a", at=1500) == ["step a succeeded in 1.5 s"]
-    assert tell("step.started", "each", note="3") == ["step each started: 3 items (writer.draft)"]
-    assert tell("step.started", "each[2]", attempt=2) == ["step each[2] started (writer.draft, attempt 2)"]
-    assert tell("step.skipped", "b", note="when is false") == ["step b skipped: when is false"]
-    assert tell("run.failed", type="E", message="\x1b[31m") == ["run failed: E: \\x1b[31m"]
+def nested(*happened: Event) -> Progress:
+    progress = Progress(NESTED)
+    for one in happened:
+        progress.take(one)
+    return progress
+
+
+def test_only_steps_that_are_sure_to_have_a_row_have_one_before_they_come_up() -> None:
+    assert list(nested().rows) == ["each", "spin", "turn", "sign", "kid"]
+    late = nested(
+        event("step.started", "turn.compensate~6", attempt=1),
+        event("step.succeeded", "turn.compensate~6"),
+        event("step.started", "turn.compensate", attempt=1),
+        event("step.failed", "turn.compensate", type="E", message="m"),
+        event("step.started", "alert"),
+        event("step.started", "clean"),
+        event("step.ready", "not.of.this.plan"),
+    )
+    assert list(late.rows)[-3:] == ["turn.compensate", "alert", "clean"]
+    undo = late.rows["turn.compensate"]
+    assert (undo.name, undo.state, undo.remark()) == ("writer.undo", StepState.FAILED, "2 done  E: m")
+
+
+def test_an_item_with_a_body_is_done_when_all_its_own_steps_are() -> None:
+    begun = [event("step.started", "each", note="2"), event("step.started", "write[0]", attempt=1)]
+    steps = [
+        event("step.succeeded", "write[0]"), event("step.skipped", "edit[0]", note="its when is false"),
+        event("step.started", "parts[0]", note="1"), event("step.started", "parts[0][0]"),
+        event("step.succeeded", "parts[0][0]"),
+    ]  # fmt: skip
+    assert nested(*begun, *steps).rows["each"].remark() == "0/2"
+    done = [*begun, *steps, event("step.succeeded", "parts[0]")]
+    assert nested(*done).rows["each"].remark() == "1/2"
+    failed = [*done, event("step.failed", "write[1]", type="E", message="m"), event("step.cancelled", "edit[1]")]
+    assert nested(*failed).rows["each"].remark() == "2/2, 1 failed  write[1] E: m"
+
+
+def test_a_round_starts_the_rows_of_the_loop_anew() -> None:
+    progress = nested(
+        event("step.started", "spin"),
+        event("step.round", "spin", note="0"),
+        event("step.started", "turn", at=5, attempt=1),
+        event("step.succeeded", "turn", at=9),
+        event("step.round", "spin", note="1"),
+    )
+    assert progress.rows["spin"].remark() == "round 2"
+    assert (progress.rows["turn"].state, progress.rows["turn"].started_at) == (StepState.PENDING, None)
+
+
+def test_a_skipped_loop_skips_what_is_in_it() -> None:
+    progress = nested(event("step.skipped", "spin", note="its when is false"))
+    assert {progress.rows[name].state for name in ("spin", "turn")} == {StepState.SKIPPED}
+
+
+def test_rows_say_what_a_step_waits_for_and_who_has_it() -> None:
+    rows = nested(
+        event("step.waiting", "sign", at=5, note="waits for the signal approval"),
+        event("step.limited", "kid", note="waits for the limit api"),
+    ).rows
+    assert (rows["sign"].state, rows["sign"].remark()) == (StepState.WAITING, "waits for the signal approval")
+    assert rows["sign"].started_at == 5
+    assert (rows["kid"].state, rows["kid"].remark()) == (StepState.WAITING, "waits for the limit api")
+    rows = nested(event("step.fell_back", "kid", type="E", message="m")).rows
+    assert (rows["kid"].name, rows["kid"].remark()) == ("editor.mend", "E: m")
+
+
+def test_the_run_as_a_whole_has_a_remark_while_it_is_held() -> None:
+    queued = event("run.queued", note="test:main")
+    assert nested(queued).remark == "waits for a place under test:main"
+    assert nested(queued, event("run.started")).remark == ""
+    assert nested(event("run.paused")).remark == "paused"
+    assert nested(event("run.paused"), event("run.resumed")).remark == ""
+
+
+def test_steps_taken_over_from_another_run_are_done_before_anything_happens() -> None:
+    kept = [
+        StepRecord("sign", StepState.SUCCEEDED, reused=True),
+        StepRecord("each[0]", StepState.SUCCEEDED, reused=True),
+        StepRecord("kid", StepState.PENDING),
+    ]
+    progress = Progress(NESTED, kept)
+    assert (progress.done, progress.rows["sign"].remark(), progress.rows["each"].items_done) == (1, "taken over", 1)
 
 
 def row(name: str, state: str, finished_at: int | None = None) -> Row:

@@ -23,7 +23,7 @@ local SEQ = clock[1] .. string.format('%06d', clock[2])
 local ready, decide, elsewhere = {}, {}, {}
 -- Stores what a handler sends, in the variant of finish_step that has messages to store; see _send_along.lua.
 local send_along = function() end
-local settle, start_item, stop_items   -- defined below: a step, a round and an item end in each other
+local settle, fail, start_item, stop_items, stop_rest   -- defined below: steps, rounds and items end in each other
 
 local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse')
 local run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5]}
@@ -248,7 +248,15 @@ local function finish_item(id, state, failure)
   local base, at = split(id)
   local whole = base .. outer(at)
   local rec, graph = record(whole), node(base)
+  if rec.state ~= 'running' or rec.enough then return end
   rec.done = rec.done + 1
+  if state == 'succeeded' then rec.good = (rec.good or 0) + 1 end
+  if graph.enough and (rec.good or 0) >= graph.enough and live(graph) then
+    rec.enough = true
+    stop_items(whole, rec, graph, nil, not graph.rest)
+    save(whole, rec)
+    return ask(whole, rec)
+  end
   if state == 'failed' and graph.on_item_error == 'fail' and not rec.failure then
     stop_items(whole, rec, graph, failure)
   end
@@ -271,6 +279,18 @@ local function arrive(id, graph)
     if not graph.internal then emit('step.skipped', id, nil, reason) end
     skip_inside(graph, at, reason)
     return 'skipped'
+  elseif graph.enough and graph.kind == 'join' then
+    local good = tonumber(redis.call('HGET', STEPS, '#' .. id .. '!g') or 0)
+    if good < graph.enough then
+      local step = string.match(id, '^(.-)%.end')
+      local text = good .. ' of its branches succeeded, and ' .. graph.enough .. ' have to'
+      save(id, {state = 'pending'})
+      fail(id, record(id), cjson.encode({type = 'NotEnough', message = text, step = step}))
+      return nil
+    end
+    save(id, {state = 'succeeded', finished_at = NOW})
+    if not graph.rest then stop_rest(graph, at) end
+    return 'succeeded'
   elseif graph.kind == 'join' then
     local state = join_state(id, graph)
     save(id, {state = state, finished_at = NOW})
@@ -320,7 +340,12 @@ settle = function(first, state)
           redis.call('HINCRBY', STEPS, '#' .. name .. (done == 'failed' and '!f' or '!s'), 1)
         end
         local next = node(follower)
-        if redis.call('HINCRBY', STEPS, '#' .. name, 1) == next.needs then
+        local here = redis.call('HINCRBY', STEPS, '#' .. name, 1) == next.needs
+        if next.enough and next.kind == 'join' and done == 'succeeded' then
+          here = redis.call('HINCRBY', STEPS, '#' .. name .. '!g', 1) >= next.enough or here
+        end
+        if here and (next.enough or next.raced) and record(name) then here = false end   -- it is over already
+        if here then
           local ended = arrive(name, next)
           if ended then work[#work + 1] = {name, ended} end
         end
@@ -389,14 +414,40 @@ local function cancel_body(graph, at)
   end
 end
 
--- One item failed and that fails the foreach: items that have not started never will.
-stop_items = function(whole, rec, graph, failure)
+-- Enough branches have succeeded: nothing more of the others starts, and what runs there is void.
+stop_rest = function(graph, at)
+  for _, name in ipairs(graph.body) do
+    local id, about = name .. at, node(name)
+    local rec = record(id)
+    if not rec or alive(rec) then
+      cancel_body(about, at)
+      if rec then
+        for i = 0, (rec.cursor or 0) - 1 do
+          local item = record(id .. '[' .. i .. ']')
+          if item and alive(item) then
+            cancel(id .. '[' .. i .. ']', item)
+            cancel_body(about, at .. '[' .. i .. ']')
+          end
+        end
+        cancel(id, rec)
+      else
+        save(id, {state = 'cancelled', finished_at = NOW})
+      end
+      if not about.scope then redis.call('HINCRBY', RUN, 'open', -1) end
+    end
+  end
+end
+
+-- One item failed and that fails the foreach, or enough have succeeded: items that have not started never will.
+-- running: also void those that have.
+stop_items = function(whole, rec, graph, failure, running)
   rec.failure = failure
   local _, at = split(whole)
   for i = 0, rec.cursor - 1 do
     local id = whole .. '[' .. i .. ']'
     local item = record(id)
-    if item and (item.state == 'pending' or item.state == 'waiting' or (graph.body and item.state == 'running')) then
+    local begun = item and item.state == 'running'
+    if item and (item.state == 'pending' or item.state == 'waiting' or begun and (running or failure and graph.body)) then
       cancel(id, item)
       cancel_body(graph, at .. '[' .. i .. ']')
       rec.done = rec.done + 1
@@ -519,7 +570,7 @@ local function conclude()
   local left = redis.call('HMGET', RUN, 'open', 'active', 'verdict')
   if run.stopping then
     if tonumber(left[2]) == 0 then next_phase(left[3]) end
-  elseif run.phase ~= 'compensate' and tonumber(left[1]) == 0 then
+  elseif run.phase ~= 'compensate' and tonumber(left[1]) == 0 and tonumber(left[2]) == 0 then
     if run.phase ~= 'main' then next_phase(left[3])
     elseif redis.call('HEXISTS', PLAN, '$outputs') == 1 then ask('$outputs')
     else
@@ -542,7 +593,7 @@ local function stop(verdict, failure)
 end
 
 -- A step, an item or a container has failed for good.
-local function fail(id, rec, failure)
+fail = function(id, rec, failure)
   local graph, base, at = node(id), split(id)
   rec.error = cjson.decode(failure)
   if graph.fallback and rec.worker and not rec.fell_back and live(graph) then
@@ -637,5 +688,5 @@ local function current(rec, attempt)
   if run.state == 'paused' or -attempt ~= (rec.turn or 0) then return false end
   if rec.state == 'pending' then return not rec.queue and not rec.held end
   if rec.state == 'waiting' then return rec.child ~= nil end
-  return rec.state == 'running' and (rec.at_end or (rec.n ~= nil and rec.done == rec.cursor))
+  return rec.state == 'running' and (rec.at_end or (rec.n ~= nil and (rec.enough or rec.done == rec.cursor)))
 end

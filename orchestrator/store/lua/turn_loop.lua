@@ -29,7 +29,7 @@ local function wipe(name)
       redis.call('HDEL', OUTPUTS, 'i:' .. name .. index)
     end
   end
-  redis.call('HDEL', STEPS, name, '#' .. name, '#' .. name .. '!f', '#' .. name .. '!s')
+  redis.call('HDEL', STEPS, name, '#' .. name, '#' .. name .. '!f', '#' .. name .. '!s', '#' .. name .. '!g')
   redis.call('HDEL', OUTPUTS, name)
 end
 
