@@ -41,6 +41,7 @@ from orchestrator.workflow.cron import check_schedule, due_times
 from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import Plan
+from orchestrator.workflow.spec import SIGNAL_NAME
 
 Json = Any
 OPERATOR = "operator"  # who sends where nobody is named
@@ -405,8 +406,11 @@ class RunHandle:
         """Give a signal to the run. Returns the steps that waited for it; none: it is kept for the first that does.
 
         Raises:
-            RunNotFound. RunOver. HandlerOutputInvalid: the data is no JSON.
+            RunNotFound. RunOver. WorkflowInvalid: no name of a signal. HandlerOutputInvalid: the data is no JSON.
         """
+        if not SIGNAL_NAME.fullmatch(name):
+            message = f"{name!r} is no name of a signal: use letters, digits, '_', '-', '.' and ':', 100 at most"
+            raise WorkflowInvalid([Problem("", 0, "", message)])
         with guard(self._client.url):
             advance, reached = self._client.store.signal_run(self.id, name, self._encode(data))
             self._client.carry_on(advance)

@@ -141,7 +141,12 @@ class Claim:
     @property
     def idempotency_key(self) -> str:
         """The same for all attempts of the step, in a loop for those of one round."""
-        return f"{self.run_id}/{self.step_id}" + (f"~{self.before}" if self.before else "")
+        return f"{self.run_id}/{self.shown_id}" + (f"~{self.before}" if self.before else "")
+
+    @property
+    def shown_id(self) -> str:
+        """The id as people see it: the only step of an item goes by the item's id."""
+        return self.step_id.replace(".item[", "[")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from orchestrator.workflow.plan import ForEach, Limit, PlanStep
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration, parse_time
 
 Json = Any
-OUTPUTS, START, CANCEL = "$outputs", "$start", "$cancel"
+OUTPUTS, START, CANCEL, STOP = "$outputs", "$start", "$cancel", "$stop"
 PARKED_MS = 500  # how often a step that waits for a capability looks for an agent
 
 
@@ -82,8 +82,8 @@ class Decisions:
             return self._end(run_id)
         if what == START:
             return self._store.start_run(run_id)
-        if what == CANCEL:
-            return self._store.cancel_run(run_id)
+        if what in (CANCEL, STOP):
+            return self._store.cancel_run(run_id, at_once=what == STOP)
         step, record, scope = self._store.load_decision(run_id, what)
         turn = -int(record.get("turn", 0))
         try:

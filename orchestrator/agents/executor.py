@@ -144,7 +144,7 @@ class Executor:
             link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000), self.office, drafts)
             arguments[task.context_parameter] = Context(
                 run_id=claim.run_id,
-                step_id=claim.step_id,
+                step_id=claim.shown_id,
                 agent=step.agent,
                 attempt=claim.number,
                 link=link,

@@ -82,7 +82,7 @@ class FakeExecutor(Executor):
 
     def _call(self, claim: Claim, worker: str, secrets: Secrets, drafts: list[Draft]) -> str | Handoff:
         prefix = self._prefix(claim.run_id)
-        shown = claim.step_id.replace(".item[", "[")
+        shown = claim.shown_id
         self.order.append(prefix + shown)
         step = claim.step
         values = render_with(step, {**claim.scope, "secrets": secrets}, limit_s=self.settings.max_expression_s)
@@ -107,13 +107,13 @@ class FakeExecutor(Executor):
         agent, task = step.agent or "", step.task or ""
         fake = self._fakes.get(f"{agent}.{task}", self._fakes.get(agent, _MISSING))
         if fake is _MISSING:
-            shown = self._prefix(claim.run_id) + claim.step_id.replace(".item[", "[")
+            shown = self._prefix(claim.run_id) + claim.shown_id
             raise NoStandIn(f"step {shown!r} runs on agent {agent!r}, which has no stand-in")
         if claim.context is not None:
             offer = {"with": {**values, **claim.context}, "context": claim.context}
             values = fitting(fake.tasks[task].info, offer) if isinstance(fake, Agent) else offer["with"]
         context = Context(
-            run_id=claim.run_id, step_id=claim.step_id, agent=agent, attempt=claim.number,
+            run_id=claim.run_id, step_id=claim.shown_id, agent=agent, attempt=claim.number,
             link=_Link(self, claim, agent), idempotency_key=claim.idempotency_key,
         )  # fmt: skip
         if isinstance(fake, Agent):

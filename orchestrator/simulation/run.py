@@ -19,7 +19,7 @@ from orchestrator.simulation.fakes import Fake, FakeExecutor, mocked
 from orchestrator.simulation.server import START_MS, MemoryScripts, MemoryServer
 from orchestrator.states import RunState, StepState
 from orchestrator.store.keys import Keys
-from orchestrator.store.reader import base_of
+from orchestrator.store.reader import base_of, visible_id
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import AgentInfo, Catalog
 from orchestrator.workflow.compiler import compile_workflow
@@ -194,7 +194,7 @@ class _Simulation:
         run = self._store.read_run(run_id)
         if not run.parent:
             return ""
-        return f"{self._prefix(run.parent)}{str(run.parent_step).replace('.item[', '[')}/"
+        return f"{self._prefix(run.parent)}{run.parent_step}/"
 
     def _result(self) -> SimulatedRun:
         run, outputs = self._store.read_run(RUN_ID), self._store.read_outputs(RUN_ID)
@@ -242,7 +242,7 @@ class _FakeDecisions(Decisions):
     def _child(
         self, run_id: str, step_id: str, step: PlanStep, record: dict[str, Json], scope: dict[str, Json], turn: int
     ) -> Advance | None:
-        shown = step_id.replace(".item[", "[")
+        shown = visible_id(step_id)
         found = mocked(self._mock, shown, int(record.get("failures", 0))) if run_id == RUN_ID else None
         if found is None:
             return super()._child(run_id, step_id, step, record, scope, turn)

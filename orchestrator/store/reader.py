@@ -84,10 +84,12 @@ class RunReader:
         return {
             "run": {"id": run_id, "workflow": workflow, "error": None},
             "inputs": {name: json.loads(text) for name, text in zip(names, values, strict=True)},
-            "steps": self._views(run_id, reads),
+            "steps": self._views(run_id, reads, unreached=StepState.CANCELLED),
         }
 
-    def _views(self, run_id: str, step_ids: Sequence[str]) -> dict[str, dict[str, Json]]:
+    def _views(
+        self, run_id: str, step_ids: Sequence[str], unreached: StepState = StepState.PENDING
+    ) -> dict[str, dict[str, Json]]:
         """id -> `{output, status, error, attempts}`. One round trip."""
         if not step_ids:
             return {}
@@ -95,7 +97,8 @@ class RunReader:
             pipe.hmget(self.keys.steps(run_id), *step_ids)
             pipe.hmget(self.keys.outputs(run_id), *step_ids)
             records, outputs = pipe.execute()
-        return {name: _step_view(rec, out) for name, rec, out in zip(step_ids, records, outputs, strict=True)}
+        found = zip(step_ids, records, outputs, strict=True)
+        return {name: _step_view(rec, out, unreached) for name, rec, out in found}
 
     def load_outputs(self, run_id: str) -> tuple[Json, tuple[str, ...]]:
         """The template of the run's outputs and the steps it reads."""
@@ -119,6 +122,10 @@ class RunReader:
         """The child run of which the new child run of a step takes over what is done."""
         found: str | None = self.client.hget(self.keys.run(run_id), f"again:{step_id}")
         return found
+
+    def read_holders(self, slot: str) -> list[str]:
+        """The runs that have a place under a concurrency key, the oldest first."""
+        return list(self.client.zrange(self.keys.slots(slot), 0, -1))
 
     def load_plan(self, plan_hash: str) -> Plan | None:
         """A stored definition with its children; remembered, because it never changes. None: it is gone."""
@@ -267,7 +274,7 @@ def _run_record(run_id: str, fields: list[str | None]) -> RunRecord:
         outputs=unpack(outputs) if outputs else None,
         error=StepError.from_json(json.loads(error)) if error else None,
         parent=parent,
-        parent_step=parent_step,
+        parent_step=visible_id(parent_step) if parent_step else None,
         rerun_of=rerun_of,
         waits_for=slot if queued else None,
         signals=tuple(json.loads(signals or "{}")),
@@ -345,7 +352,8 @@ def in_order(plan: Plan, known: Mapping[str, StepRecord], run: RunState) -> list
 
     def compensations(step: PlanStep, at: str) -> Iterator[StepRecord]:
         undo = undoing.get(step.id)
-        for name in undone.get(undo.id, ()) if undo else ():
+        found = undone.get(undo.id, []) if undo else []
+        for name in sorted(found, key=lambda name: (known[name].started_at or 0, name)):
             rest = name[len(undo.id) :] if undo else ""
             if rest == at or rest.startswith(at + "~") or (step.kind == "foreach" and rest.startswith(at + "[")):
                 yield _with_agent(known[name], undo)
@@ -365,6 +373,11 @@ def base_of(step_id: str) -> str:
     """The id in the plan of an id in a run: without the numbers of items and rounds."""
     found = _BASE.match(step_id)
     return found[0] if found else step_id
+
+
+def visible_id(step_id: str) -> str:
+    """The id as people see it: the only step of an item goes by the item's id."""
+    return step_id.replace(".item[", "[")
 
 
 _BASE = re.compile(r"[^\[~]+")
@@ -392,11 +405,12 @@ def _event(entry_id: str, fields: dict[str, str]) -> Event:
 
 def scope(run_id: str, step_id: str, readable: Sequence[Any]) -> dict[str, Json]:
     """The names an expression of a step may read, from what `scope_of` in _lib.lua returns."""
-    item, inputs, steps, workflow, error, round_index, previous = readable
+    item, inputs, steps, workflow, error, round_index, previous, phase = readable
+    unreached = StepState.CANCELLED if phase else StepState.PENDING
     found: dict[str, Json] = {
         "run": {"id": run_id, "workflow": workflow, "error": _without_traceback(json.loads(error)) if error else None},
         "inputs": {name: json.loads(text) for name, text in _groups(inputs, 2) if text is not None},
-        "steps": {name: _step_view(record, output) for name, record, output in _groups(steps, 3)},
+        "steps": {name: _step_view(record, output, unreached) for name, record, output in _groups(steps, 3)},
     }
     if item is not None:
         indices = _INDEX.findall(step_id)
@@ -414,11 +428,12 @@ def _groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
-def _step_view(record: str | None, output: str | None) -> dict[str, Json]:
+def _step_view(record: str | None, output: str | None, unreached: StepState = StepState.PENDING) -> dict[str, Json]:
+    """What expressions see of a step. `unreached`: the status of one that has no record."""
     known = json.loads(record) if record else {}
     return {
         "output": unpack(output) if output else None,
-        "status": known.get("state", "pending"),
+        "status": known.get("state", unreached),
         "error": _without_traceback(known.get("error")),
         "attempts": _attempts(known),
     }

@@ -319,7 +319,8 @@ class RunStore(RunReader):
         if reply[0] == -2:
             raise RunOver(f"run {run_id} is over: {reply[1]}", run_id=run_id, status=reply[1])
         if reply[0] == -3:
-            state = f"it is {reply[1]}" if reply[1] else "the run has not reached it, or has no such step"
+            why = f" and {reply[2]}" if reply[2] else ""
+            state = f"it is {reply[1]}{why}" if reply[1] else "the run has not reached it, or has no such step"
             raise StepNotWaiting(f"step {step_id!r} of run {run_id} waits for no signal: {state}")
         return _advance(run_id, reply)
 

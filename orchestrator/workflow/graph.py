@@ -50,10 +50,15 @@ class Written(str):
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """Where a step stands: the gate and the containers around it (see `PlanStep`), and how deep it is nested."""
+    """Where a step stands: the gate and the containers around it (see `PlanStep`), and how deep it is nested.
+
+    `start` is what a step waits for that writes `needs` of its own: the gate, or a node at the start of a container that
+    has `needs`.
+    """
 
     phase: Phase = "main"
     gate: str | None = None
+    start: str | None = None
     scope: str | None = None
     each: str | None = None
     within: str | None = None
@@ -66,6 +71,7 @@ class Around:
         return replace(
             self,
             gate=None,
+            start=None,
             scope=node.id,
             each=self.each if looped else node.id,
             within=node.id if looped else self.within,
@@ -205,9 +211,14 @@ class Graph:
         else:
             if step.when is not None or step.run_if is not None:
                 name = self._add(Node(name, "gate", place, step, needs, around), end=f"{name}.end")
-                needs, around = [name], replace(around, gate=name)
-            elif step.id is not None:
-                self._claim_id(step.id, place, f"{name}.end")
+                needs, around = [name], replace(around, gate=name, start=name)
+            else:
+                if step.id is not None:
+                    self._claim_id(step.id, place, f"{name}.end")
+                if step.needs:
+                    start = Node(f"{name}.start", "join", place, None, needs, around)
+                    self.nodes[start.id] = start
+                    needs, around = [start.id], replace(around, start=start.id)
             deeper = replace(around, nesting=around.nesting + 1)
             if what == "parallel":
                 self._branches(name, step, place, needs, deeper)
@@ -251,7 +262,7 @@ class Graph:
                 self.problems.append((here, "`default` is the last branch; those after it are never reached"))
             gate = Node(f"{name}.{at}", "branch", here, None, [name], replace(around, gate=name), branch=at)
             self.nodes[gate.id] = gate
-            deeper = replace(around, gate=gate.id, nesting=around.nesting + 1)
+            deeper = replace(around, gate=gate.id, start=gate.id, nesting=around.nesting + 1)
             self.block(branch.steps, (*here, "steps"), [gate.id], deeper)
 
     def _tails(self, inside: Sequence[Node]) -> list[str]:
@@ -295,7 +306,7 @@ class Graph:
         if step.needs is None:
             return list(after)
         self.written.append((place, step.needs, around))
-        return [*map(Written, step.needs), *([around.gate] if around.gate else [])]
+        return [*map(Written, step.needs), *([around.start] if around.start else [])]
 
     def resolve(self, need: str) -> str:
         """The node that is meant; a written need that nothing answers to stays as it is."""

@@ -31,6 +31,7 @@ def _rate(value: Any) -> Any:
     return int(found[1]), parse_duration(found[2])
 
 
+SIGNAL_NAME = re.compile(r"^[A-Za-z0-9_.:-]{1,100}$")
 #: Milliseconds, written `500ms 30s 5m 24h 7d`.
 Duration = Annotated[int, BeforeValidator(parse_duration), Field(le=MAX_DURATION_MS)]
 #: A time-out: a duration that is not zero.
@@ -95,7 +96,7 @@ class Loop(Model):
 class Wait(Model):
     """What a step sleeps for: a signal, a duration, or a time (RFC 3339). `timeout` belongs to a signal."""
 
-    signal: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")] | None = None
+    signal: Annotated[str, Field(pattern=SIGNAL_NAME.pattern)] | None = None
     for_: WaitFor | None = Field(None, alias="for")
     until: str | None = None
     timeout: Timeout | None = None

@@ -1,4 +1,4 @@
-"""A generated workflow, simulated and run on live workers: what both must have in common, and what each run must keep."""
+"""A generated workflow, simulated and run on live workers: what both have in common, and what every run must keep."""
 
 from __future__ import annotations
 

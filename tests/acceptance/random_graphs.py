@@ -17,7 +17,21 @@ from hypothesis import strategies as st
 RUN_IFS = ("none_failed", "all_success", "any_success", "all_done", "always")
 AGENTS = ("hand", "many", "solo")
 SIGNALS = {"blue": {"n": 3}, "red": [1, "two", None], "grey": None}
-LITERALS = (0, 7, -1.5, 2**53 + 1, "", "ü\n\"'", None, True, [], {}, [[], {}], {"n": 1, "list": [1, 2]}, "$${{ no }}")
+LITERALS: tuple[Any, ...] = (
+    0,
+    7,
+    -1.5,
+    2**53 + 1,
+    "",
+    "ü\n\"'",
+    None,
+    True,
+    [],
+    {},
+    [[], {}],
+    {"n": 1, "list": [1, 2]},
+    "$${{ no }}",
+)
 MAX_TIMES = 12  # how often a step may run, as a product of the loops and foreach around it
 MAX_DEPTH = 4
 Json = Any

@@ -1,4 +1,7 @@
-"""Commands that steer a run, as processes, on the private server; and the two about files, which need none."""
+"""Commands that steer a run, as processes, on the private server; and the two about files, which need none.
+
+One worker serves all tests here, and what is no command under test goes through a client: a process costs half a second.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator import Client, Settings
+from orchestrator.store.connection import leave
 from tests.acceptance.project import Project
 from tests.waiting import wait_until
 
@@ -36,123 +41,136 @@ steps: [{id: sign, wait: {signal: approval}}, {id: kid, workflow: asks.yaml}]
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    made = Project(tmp_path)
-    for name, text in {"asks.yaml": ASKS, "undo.yaml": UNDO, "queue.yaml": QUEUE}.items():
-        (tmp_path / name).write_text(text)
-    # The private server stops with its last user; a command that goes on keeps it, as a worker would.
-    made.start("worker", "echo", "--log-level", "warning")
-    wait_until(lambda: made.online() == {"echo"}, what="a worker", timeout_s=15, every_s=0.2)
+class Desk(Project):
+    """A project with a worker, and a client beside the commands."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for name, text in {"asks.yaml": ASKS, "undo.yaml": UNDO, "queue.yaml": QUEUE}.items():
+            (folder / name).write_text(text)
+        self.client = Client(Settings(home=folder / "state", agents=(str(self.agents),)))
+        self.start("worker", "echo", "--log-level", "warning")
+        wait_until(
+            lambda: any(agent["presence"] == "online" for agent in self.client.agents()), what="a worker", timeout_s=20
+        )
+
+    def submit(self, file: str) -> str:
+        """A run whose step `sign` waits for a signal now."""
+        run = self.client.submit(self.folder / file)
+        self.wait(run.id, "sign")
+        return run.id
+
+    def wait(self, run_id: str, step: str) -> None:
+        """Wait until a step of a run waits for a signal."""
+        wait_until(
+            lambda: any(one.id == step and one.signal for one in self.client.run(run_id).steps()),
+            what=f"{step} waiting", timeout_s=15,
+        )  # fmt: skip
+
+    def document(self, run_id: str) -> dict[str, Any]:
+        return self.client.run(run_id).document()
+
+    def said(self, *words: str) -> str:
+        """What a command says that ends well."""
+        done = self.call(*words)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        return done.stderr.strip()
+
+    def refused(self, *words: str) -> str:
+        """The one line of a command that ends with exit code 2."""
+        done = self.call(*words)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        [line] = done.stderr.splitlines()
+        return line
+
+    def close(self) -> None:
+        self.client.close()
+        leave(self.client.url)
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    made = Desk(tmp_path_factory.mktemp("desk"))
     yield made
     made.close()
 
 
-def submit(project: Project, file: str, waits: str = "sign") -> str:
-    """A run whose step waits for a signal now."""
-    run_id: str = project.json("run", file, "--detach")["run_id"]
-    project.wait_for_step(run_id, waits, "waiting")
-    return run_id
-
-
-def refused(project: Project, *words: str) -> str:
-    """The one line of a command that ends with exit code 2."""
-    done = project.call(*words)
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    [line] = done.stderr.splitlines()
-    return line
-
-
-def wait_for_status(project: Project, run_id: str, status: str) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        run: dict[str, Any] = project.json("show", run_id)
-        return run if run["status"] == status else None
-
-    return wait_until(look, what=f"{run_id} {status}", timeout_s=15, every_s=0.1) or {}
-
-
-def test_a_step_that_waits_is_approved_or_rejected_once(project: Project) -> None:
-    run_id = submit(project, "asks.yaml")
-    assert "waits for no signal: it is pending; what waits for one: sign" in refused(project, "reject", run_id, "told")
-    assert "no step 'sing'" in refused(project, "approve", run_id, "sing")
-    assert "(did you mean sign?)" in refused(project, "approve", run_id, "sing")
-    assert "--data: is no JSON" in refused(project, "approve", run_id, "sign", "--data", "{by")
-    assert "no run 'nowhere'" in refused(project, "approve", "nowhere", "sign")
-    shown = project.json("show", run_id)["steps"]["sign"]
-    assert (shown["waits_for_signal"], shown["reason"]) == ("approval", "waits for the signal approval")
-    run = project.json("approve", run_id, "sign", "--data", '{"by": "Ada"}')
+def test_a_step_that_waits_is_approved_or_rejected_once(desk: Desk) -> None:
+    run_id = desk.submit("asks.yaml")
+    line = desk.refused("reject", run_id, "told")
+    assert line == f"step 'told' of run {run_id} waits for no signal: it is pending; what waits for one: sign"
+    assert desk.refused("approve", run_id, "sing") == f"no step 'sing' in run {run_id} (did you mean sign?)"
+    assert "--data: is no JSON" in desk.refused("approve", run_id, "sign", "--data", "{by")
+    run = desk.json("approve", run_id, "sign", "--data", '{"by": "Ada"}')
     assert (run["status"], run["outputs"]) == ("succeeded", {"by": "Ada"})
-    assert refused(project, "approve", run_id, "sign") == f"run {run_id} is over: succeeded"
-    assert refused(project, "pause", run_id) == f"run {run_id} is over: succeeded"
+    assert desk.refused("approve", run_id, "sign") == f"run {run_id} is over: succeeded"
+    assert "no run 'nowhere'" in desk.refused("approve", "nowhere", "sign")
 
-    run_id = submit(project, "asks.yaml")
-    done = project.call("reject", run_id, "sign", "--reason", "numbers of last year")
-    assert (done.returncode, done.stderr) == (0, f"step sign of run {run_id} is rejected\n")
-    error = project.json("show", run_id)["error"]
-    assert (error["type"], error["message"], error["step"]) == ("Rejected", "numbers of last year", "sign")
+    run_id = desk.submit("asks.yaml")
+    assert desk.said("reject", run_id, "sign", "--reason", "last year's") == f"step sign of run {run_id} is rejected"
+    error = desk.document(run_id)["error"]
+    assert (error["type"], error["message"], error["step"]) == ("Rejected", "last year's", "sign")
 
 
-def test_a_signal_reaches_who_waits_or_is_kept_and_told_of_at_the_end(project: Project) -> None:
-    run_id = submit(project, "asks.yaml")
-    done = project.call("signal", run_id, "aproval")
-    assert done.returncode == 0
-    assert "it is kept until one does" in done.stderr
-    assert "did you mean approval?" in done.stderr
-    assert "signals nobody waits for yet: aproval" in project.call("show", run_id).stdout
-    answer = project.json("signal", run_id, "approval", "--data", '{"by": "Bob"}')
+def test_a_signal_reaches_who_waits_or_is_kept_and_told_of_at_the_end(desk: Desk) -> None:
+    run_id = desk.submit("asks.yaml")
+    shown = desk.document(run_id)["steps"]["sign"]
+    assert (shown["waits_for_signal"], shown["reason"]) == ("approval", "waits for the signal approval")
+    said = desk.said("signal", run_id, "aproval")
+    assert "it is kept until one does" in said
+    assert "did you mean approval?" in said
+    assert "signals nobody waits for yet: aproval" in desk.call("show", run_id).stdout
+    answer = desk.json("signal", run_id, "approval", "--data", '{"by": "Bob"}')
     assert answer == {"signal": "approval", "reached": ["sign"], "kept": False}
-    assert project.json("show", run_id)["unused_signals"] == ["aproval"]
-    assert "run ends with signals nobody waited for: aproval" in project.call("events", run_id).stdout
-    assert refused(project, "signal", run_id, "approval") == f"run {run_id} is over: succeeded"
-    assert "NAME" in refused(project, "signal", run_id, "a b")
+    assert desk.document(run_id)["unused_signals"] == ["aproval"]
+    assert "run ends with signals nobody waited for: aproval" in desk.call("events", run_id).stdout
+    assert desk.refused("signal", run_id, "approval") == f"run {run_id} is over: succeeded"
 
 
-def test_a_paused_run_goes_on_when_it_is_resumed_and_saying_it_twice_is_no_error(project: Project) -> None:
-    run_id = submit(project, "asks.yaml")
-    assert project.json("pause", run_id)["status"] == "paused"
-    again = project.call("pause", run_id)
-    assert again.returncode == 0
-    assert "was paused already" in again.stderr
-    project.json("signal", run_id, "approval", "--data", '{"by": "Ada"}')
-    assert project.json("show", run_id)["status"] == "paused"
-    assert project.call("resume", run_id).stderr == f"run {run_id} goes on\n"
-    assert wait_for_status(project, run_id, "succeeded")["outputs"] == {"by": "Ada"}
-    assert refused(project, "resume", run_id) == f"run {run_id} is over: succeeded"
+def test_a_paused_run_goes_on_when_it_is_resumed_and_saying_it_twice_is_no_error(desk: Desk) -> None:
+    run_id = desk.submit("asks.yaml")
+    assert desk.json("pause", run_id)["status"] == "paused"
+    assert "was paused already" in desk.said("pause", run_id)
+    desk.client.run(run_id).signal("approval", {"by": "Ada"})
+    assert desk.document(run_id)["status"] == "paused"
+    assert desk.said("resume", run_id) == f"run {run_id} goes on"
+    assert desk.client.run(run_id).result(10) == {"by": "Ada"}
+    assert desk.refused("resume", run_id) == f"run {run_id} is over: succeeded"
 
 
-def test_cancel_undoes_what_is_done_unless_it_has_to_be_over_now(project: Project) -> None:
-    run_id = submit(project, "undo.yaml")
-    done = project.call("cancel", run_id)
-    assert done.returncode == 0
-    assert "is being stopped (cancelled, " in done.stderr
-    project.wait_for_step(run_id, "clean", "waiting")
-    again = project.call("cancel", run_id)
-    assert again.returncode == 0
-    assert "was being stopped already (cancelled, finally)" in again.stderr
-    assert "(cancelled, finally)" in project.call("show", run_id).stdout
-    assert (project.json("show", run_id)["verdict"], project.json("show", run_id)["phase"]) == ("cancelled", "finally")
-    run = project.json("cancel", run_id, "--now")
+def test_cancel_undoes_what_is_done_unless_it_has_to_be_over_now(desk: Desk) -> None:
+    run_id = desk.submit("undo.yaml")
+    assert f"run {run_id} is being stopped (cancelled, " in desk.said("cancel", run_id)
+    desk.wait(run_id, "clean")
+    assert "was being stopped already (cancelled, finally)" in desk.said("cancel", run_id)
+    assert "(cancelled, finally)" in desk.call("show", run_id).stdout
+    assert (desk.document(run_id)["verdict"], desk.document(run_id)["phase"]) == ("cancelled", "finally")
+    run = desk.json("cancel", run_id, "--now")
     assert (run["status"], run["steps"]["first.compensate"]["status"]) == ("cancelled", "succeeded")
-    assert project.call("cancel", run_id).stderr == f"run {run_id} was cancelled already\n"
+    assert desk.said("cancel", run_id) == f"run {run_id} was cancelled already"
 
-    run_id = submit(project, "undo.yaml")
-    run = project.json("cancel", run_id, "--now")
+    run_id = desk.submit("undo.yaml")
+    run = desk.json("cancel", run_id, "--now")
     assert (run["status"], "first.compensate" in run["steps"], "clean" in run["steps"]) == ("cancelled", False, False)
 
 
-def test_runs_tell_what_they_wait_for_and_where_they_come_from(project: Project) -> None:
-    first = submit(project, "queue.yaml")
-    second = project.json("run", "queue.yaml", "--detach")["run_id"]
-    assert f"waits for a place under queue:main, taken by {first}" in project.call("show", second).stdout
-    assert project.json("show", second)["waits_for"] == "queue:main"
-    project.json("signal", first, "approval")
-    child = project.json("show", first)["steps"]["kid"]["child_run_id"]
-    assert f"child of run {first}, step kid" in project.call("runs").stdout
-    assert {run.get("parent_run_id") for run in project.json("runs")} == {None, first}
-    assert "it is waiting, run " in refused(project, "approve", first, "kid")
-    project.json("approve", child, "sign", "--data", '{"by": "Ada"}')
-    assert wait_for_status(project, first, "succeeded")["steps"]["kid"]["output"] == {"by": "Ada"}
-    project.wait_for_step(second, "sign", "waiting")
+def test_runs_tell_what_they_wait_for_and_where_they_come_from(desk: Desk) -> None:
+    first = desk.submit("queue.yaml")
+    second = desk.client.submit(desk.folder / "queue.yaml").id
+    assert f"waits for a place under queue:main, taken by {first}" in desk.call("show", second).stdout
+    assert desk.document(second)["waits_for"] == "queue:main"
+    desk.client.run(first).signal("approval")
+    child = desk.document(first)["steps"]["kid"]["child_run_id"]
+    assert f"child of run {first}, step kid" in desk.call("runs").stdout
+    assert desk.document(child)["parent_run_id"] == first
+    assert f"it is waiting, run {child}" in desk.refused("approve", first, "kid")
+    desk.wait(child, "sign")
+    desk.client.run(child).approve("sign", {"by": "Ada"})
+    desk.client.run(first).wait(10)
+    assert desk.document(first)["steps"]["kid"]["output"] == {"by": "Ada"}
+    desk.wait(second, "sign")
+    desk.client.run(second).cancel()
 
 
 def test_a_run_that_only_waits_needs_no_worker_and_can_be_answered_while_it_is_followed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ local clock = redis.call('TIME')
 local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local SEQ = clock[1] .. string.format('%06d', clock[2])
 local ready, decide, elsewhere = {}, {}, {}
+local cancel_child = '$cancel'   -- what a run that is cancelled asks of its children
 -- Stores what a handler sends, in the variant of finish_step that has messages to store; see _send_along.lua.
 local send_along = function() end
 local settle, fail, start_item, stop_items, stop_rest   -- defined below: steps, rounds and items end in each other
@@ -389,7 +390,7 @@ local function cancel(id, rec)
   withdraw(id, rec)
   drop_timer('decide', RUN_ID, id, '0')
   drop_timer('retry', RUN_ID, id, rec.attempt or 0)
-  if rec.child then call_on(rec.child, '$cancel') end
+  if rec.child then call_on(rec.child, cancel_child) end
   close(id, rec, 'cancelled')
   if not string.find(id, '.', 1, true) or string.find(id, '.compensate', 1, true) then
     emit('step.cancelled', id, tries(rec))
@@ -642,7 +643,7 @@ local function succeed(id, rec, graph)
 end
 
 -- What an attempt's expressions may read, or those of a decision: {item, {input, value, ...}, {step, record, output, ...}, workflow, run's error,
--- round, {step, record, output, ...} of the round before}.
+-- round, {step, record, output, ...} of the round before, phase if not the main one}.
 local function scope_of(id, graph, deciding)
   local _, at = split(id)
   local inputs, steps, previous, round = {}, {}, {}, ''
@@ -674,7 +675,7 @@ local function scope_of(id, graph, deciding)
   if graph.each then item = redis.call('HGET', OUTPUTS, 'i:' .. graph.each .. upto(at, graph.depth) .. round_undone)
   elseif is_item(id, graph) then item = redis.call('HGET', OUTPUTS, 'i:' .. id) end
   local error = graph.phase and redis.call('HGET', RUN, 'error') or false
-  return item, inputs, steps, redis.call('HGET', RUN, 'workflow'), error, round, previous
+  return item, inputs, steps, redis.call('HGET', RUN, 'workflow'), error, round, previous, graph.phase or ''
 end
 
 local function advance() return {1, run.priority, ready, decide, elsewhere} end

@@ -4,6 +4,8 @@
 -- Returns: {1, priority, ready, decide, elsewhere} stopped; {0} it was over or being stopped; {-1} no such run.
 -- Cost: O(steps).
 drop_timer('decide', RUN_ID, '$cancel', '0')
+drop_timer('decide', RUN_ID, '$stop', '0')
+if ARGV[4] == '1' then cancel_child = '$stop' end
 if not run.state then return {-1} end
 if over(run.state) then return {0} end
 if ARGV[4] ~= '1' and (run.phase ~= 'main' or redis.call('HGET', RUN, 'verdict') == 'cancelled') then return {0} end

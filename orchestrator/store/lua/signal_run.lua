@@ -1,7 +1,7 @@
 -- Purpose: a signal for a run, or the answer to one step that waits for one. waiting -> succeeded | failed
 -- KEYS: as _lib. ARGV: 2 signal ('': the answer is for the step), 3 step id, 4 data (JSON), 5 error (JSON; '': none).
 -- Returns: {1, priority, ready, decide, elsewhere, steps it reached}; {2} nobody waits for the signal yet: it is kept;
---          {-1} no such run; {-2, state} the run is over; {-3, state or ''} the step does not wait for a signal.
+--          {-1} no such run; {-2, state} the run is over; {-3, state or '', reason or ''} the step does not wait for a signal.
 -- Cost: O(steps that wait for it).
 local signal = ARGV[2]
 if not run.state then return {-1} end
@@ -10,12 +10,13 @@ local awaited = cjson.decode(redis.call('HGET', RUN, 'awaited') or '{}')
 local ids = awaited[signal] or {}
 if signal == '' then
   local rec = record(ARGV[3])
-  if not rec or rec.state ~= 'waiting' or not rec.signal then return {-3, rec and rec.state or ''} end
+  if not rec or rec.state ~= 'waiting' or not rec.signal then return {-3, rec and rec.state or '', rec and rec.reason or ''} end
   ids = {ARGV[3]}
 else
   awaited[signal] = nil
   redis.call('HSET', RUN, 'awaited', cjson.encode(awaited))
 end
+if signal ~= '' then emit('run.signalled', nil, nil, signal) end
 local reached = {}
 for _, id in ipairs(ids) do
   local rec = record(id)
@@ -37,7 +38,6 @@ if #reached == 0 then
   table.insert(kept[signal], ARGV[4])
   redis.call('HSET', RUN, 'signals', cjson.encode(kept))
 end
-if signal ~= '' then emit('run.signalled', nil, nil, signal) end
 if #reached == 0 then return {2} end
 local result = advance()
 result[6] = reached
