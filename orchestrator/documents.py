@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.records import MessageRecord, RunRecord, StepError, StepRecord, rfc3339
 from orchestrator.states import StepState
+from orchestrator.store.schedules import Schedule
 
 Json = Any
 
@@ -47,11 +48,6 @@ def _parts(step_id: str) -> tuple[str, str, str]:
     return base, bracket + rest, tilde + number
 
 
-def visible_id(step_id: str) -> str:
-    """An item that is one child run has a step of its own in the plan; people see the item."""
-    return step_id.replace(".item[", "[")
-
-
 def run_summary(run: RunRecord) -> dict[str, Json]:
     """A run without steps, outputs and error.
 
@@ -70,8 +66,7 @@ def run_summary(run: RunRecord) -> dict[str, Json]:
     }
     ending = run.phase not in (None, "main") and not run.state.terminal
     extras = {
-        "parent_run_id": run.parent, "parent_step": run.parent_step and visible_id(run.parent_step),
-        "rerun_of": run.rerun_of,
+        "parent_run_id": run.parent, "parent_step": run.parent_step, "rerun_of": run.rerun_of,
         "waits_for": run.waits_for, "unused_signals": list(run.signals) or None,
         "verdict": run.verdict if ending else None, "phase": run.phase if ending else None,
     }  # fmt: skip
@@ -114,6 +109,23 @@ def _set(fields: Mapping[str, Json]) -> dict[str, Json]:
 
 def error_document(error: StepError | None) -> dict[str, Json] | None:
     return error.to_json() if error else None
+
+
+def schedule_document(schedule: Schedule) -> dict[str, Json]:
+    """A schedule: what starts when, and what it has started."""
+    return {
+        "name": schedule.name,
+        "workflow": schedule.workflow,
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "overlap": schedule.overlap,
+        "catchup": schedule.catchup,
+        "inputs": schedule.inputs,
+        "next_at": rfc3339(schedule.next_ms),
+        "last_at": rfc3339(schedule.last_ms),
+        "last_run": schedule.last_run,
+        "skipped": schedule.skipped,
+    }
 
 
 def message_document(record: MessageRecord) -> dict[str, Json]:

@@ -120,18 +120,22 @@ class _Chooser:
                 self.reused.append(step.id)
             elif not (same and state == StepState.SKIPPED):
                 self.runs.append(step.id)
-                if same and step.foreach is not None:
+                if before and step.id != self._from and step.foreach is not None and self._same(step, items=False):
                     kept += self._finished_items(step, record, outputs)
                 if same and step.child and record.get("child"):
                     again[step.id] = record["child"]
         return kept, again
 
-    def _same(self, step: PlanStep) -> bool:
-        """Whether the step, with all that is inside, does what it did in the old definition."""
+    def _same(self, step: PlanStep, *, items: bool = True) -> bool:
+        """Whether the step, with all that is inside, does what it did in the old definition.
+
+        Args:
+            items: whether the items of a foreach have to come from the same place, too.
+        """
+        aside = () if items else ("foreach", "asks", "asks_inputs")
         names = (step.id, *(name for name in self._inside(step)))
-        return all(
-            name in self._old.by_id and _work(self._old.by_id[name]) == _work(self.plan.by_id[name]) for name in names
-        )
+        old, new = self._old.by_id, self.plan.by_id
+        return all(name in old and _work(old[name], aside) == _work(new[name], aside) for name in names)
 
     def _inside(self, step: PlanStep) -> list[str]:
         found = list(step.body)
@@ -168,5 +172,5 @@ class _Chooser:
         return name, json.dumps(self._records[name] | {"reused": True}), outputs.get(name, "")
 
 
-def _work(step: PlanStep) -> dict[str, Json]:
-    return {name: value for name, value in step_to_json(step).items() if name not in _ASIDE}
+def _work(step: PlanStep, aside: tuple[str, ...]) -> dict[str, Json]:
+    return {name: value for name, value in step_to_json(step).items() if name not in (*_ASIDE, *aside)}

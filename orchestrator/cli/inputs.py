@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from orchestrator.workflow.plan import Plan
 Json = Any
 
 
-def read_inputs(plan: Plan, given: list[str], file: str | None) -> dict[str, Json]:
-    """The values of `--inputs`, and those of `-i` over them, each read as its declared type.
+def read_inputs(
+    plan: Plan, given: list[str], file: str | None, base: Mapping[str, Json] | None = None
+) -> dict[str, Json]:
+    """The values of `--inputs`, and those of `-i` over them, each read as its declared type; `base` lies under both.
 
     Raises:
         WorkflowInvalid: every input that cannot be read, is unknown, missing or does not fit.
     """
     values, problems = _read_file(file) if file else ({}, [])
+    values = {**(base or {}), **values}
     complete = not problems
     for pair in given:
         name, equals, text = pair.partition("=")

@@ -15,6 +15,7 @@ from orchestrator.states import StepState
 from orchestrator.store.reader import base_of
 from orchestrator.workflow.plan import Plan, PlanStep
 
+OVER = -1
 STATES = {
     events.STEP_STARTED: StepState.RUNNING,
     events.STEP_SUCCEEDED: StepState.SUCCEEDED,
@@ -50,7 +51,7 @@ class Row:
     items: int | None = None
     items_done: int = 0
     items_failed: int = 0
-    inside: dict[str, int] = field(default_factory=dict)  # number of an item -> its steps that are done; -1: it is over
+    inside: dict[str, int] = field(default_factory=dict)  # number of an item -> its steps that are done, or OVER
 
     @property
     def name(self) -> str:
@@ -162,8 +163,8 @@ class Progress:
             row.hands = ".".join(row.step.fallback)
         elif kind == "foreach" and event.name == events.STEP_STARTED:
             row.items, row.note = int(event.data.get("note", 0)), ""
-        elif kind == "foreach" and event.name == events.STEP_SUCCEEDED and row.items is not None:
-            row.items_done = row.items
+        elif row.step.foreach and event.name == events.STEP_SUCCEEDED and row.step.foreach.enough is None:
+            row.items_done = row.items or 0
         elif kind == "workflow" and event.name == events.STEP_STARTED:
             row.state, row.note = StepState.WAITING, f"run {event.data.get('run')}"
         elif event.name == events.STEP_ROUND:
@@ -182,31 +183,40 @@ class Progress:
         return [self.rows[name] for name in loop.body if name in self.rows]
 
     def _take_item(self, row: Row, event: Event) -> None:
-        """An item that is one attempt, or one child run."""
+        """An item that is one attempt or one child run, or one with steps that is cancelled as a whole."""
         state = STATES.get(event.name)
         if state is not None and state.terminal:
-            row.items_done += 1
-            row.items_failed += state is StepState.FAILED
+            _end_item(row, _item(event), failed=state is StepState.FAILED)
         self._note_inside(row, event)
 
     def _take_inside(self, row: Row, step: PlanStep, event: Event) -> None:
         """A step inside an item: the item is over when all of its own steps are, or when one has failed it."""
         state = STATES.get(event.name)
-        item = str(event.step).partition("[")[2].partition("]")[0]
+        item = _item(event)
         own = step.scope == row.step.id and str(event.step).count("[") == step.depth
-        if own and state is not None and state.terminal and row.inside.get(item, 0) >= 0:
+        if own and state is not None and state.terminal and row.inside.get(item) != OVER:
             row.inside[item] = row.inside.get(item, 0) + 1
             failed = state is StepState.FAILED and step.on_error == "fail"
             if failed or row.inside[item] == self._bodies[row.step.id]:
-                row.inside[item] = -1
-                row.items_done += 1
-                row.items_failed += failed
+                _end_item(row, item, failed=failed)
         self._note_inside(row, event)
 
     def _note_inside(self, row: Row, event: Event) -> None:
         name = str(event.step).removeprefix(row.step.id)
         if event.name == events.STEP_PROGRESS or STATES.get(event.name) in (StepState.FAILED, StepState.WAITING):
             row.note = f"{name} {share(event) or why(event)}"
+
+
+def _item(event: Event) -> str:
+    """The number of the item of the outermost foreach."""
+    return str(event.step).partition("[")[2].partition("]")[0]
+
+
+def _end_item(row: Row, item: str, *, failed: bool) -> None:
+    if row.inside.get(item) != OVER:
+        row.inside[item] = OVER
+        row.items_done += 1
+        row.items_failed += failed
 
 
 def why(event: Event) -> str:

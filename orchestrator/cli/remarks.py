@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.cli.text import moment
-from orchestrator.documents import reason_of, visible_id
+from orchestrator.documents import reason_of
 from orchestrator.records import RunRecord, StepRecord
 from orchestrator.states import StepState
 from orchestrator.workflow.nearby import listed
@@ -28,7 +28,7 @@ def about_run(run: RunRecord, holders: Sequence[str] = ()) -> list[str]:
     Args:
         holders: the runs that have the places it waits for.
     """
-    step = f", step {visible_id(run.parent_step)}" if run.parent_step else ""
+    step = f", step {run.parent_step}" if run.parent_step else ""
     found = [
         f"child of run {run.parent}{step}" if run.parent else "",
         f"repeats run {run.rerun_of}" if run.rerun_of else "",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.agents.loading import load_agents
+from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.cli import options
 from orchestrator.cli.compiling import compile_file
 from orchestrator.cli.following import Follower
@@ -21,6 +22,7 @@ from orchestrator.client import Client, RunHandle
 from orchestrator.errors import WaitTimeout
 from orchestrator.records import RunRecord
 from orchestrator.runtime.launcher import Launcher
+from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store.directory import PRIORITIES
 
@@ -73,12 +75,7 @@ def run(
 
     Workers are started for those of its agents that nobody serves, and stopped at the end.
     """
-    options.log_to_stderr(log_level)
-    if log_level == "warning":
-        # This command tells itself what becomes of each attempt; the traceback is in `show --json`.
-        logging.getLogger("orchestrator.agents.executor").setLevel(logging.ERROR)
     options.check_word("--priority", priority, PRIORITIES)
-    options.treat_sigterm_as_ctrl_c()
     settings = options.load_settings(agents)
     registry = load_agents(settings.agents)
 
@@ -92,6 +89,24 @@ def run(
             handle = submit(client)
             print_json(handle.document()) if as_json else print(handle.id)
         return
+    follow(submit, settings, registry, timeout=timeout, log_level=log_level, as_json=as_json)
+
+
+def follow(
+    submit: Callable[[Client], RunHandle],
+    settings: Settings,
+    registry: AgentRegistry,
+    *,
+    timeout: float | None,
+    log_level: str,
+    as_json: bool,
+) -> None:
+    """Serve the agents of a run where nobody does, submit it, follow it, and say how it ended."""
+    options.log_to_stderr(log_level)
+    if log_level == "warning":
+        # This command tells itself what becomes of each attempt; the traceback is in `show --json`.
+        logging.getLogger("orchestrator.agents.executor").setLevel(logging.ERROR)
+    options.treat_sigterm_as_ctrl_c()
     process = agent_process(settings, registry, log_level=log_level)
     # The supervisor is forked before the client connects: a fork must not inherit a connection.
     relay = LogRelay() if draws_table() else None

@@ -172,7 +172,7 @@ def _holders(client: Client, run: RunRecord) -> list[str]:
     if not run.waits_for:
         return []
     with guard(client.url):
-        return list(client.store.client.zrange(client.store.keys.slots(run.waits_for), 0, -1))
+        return client.store.read_holders(run.waits_for)
 
 
 def _print_header(record: RunRecord, holders: list[str]) -> None:

@@ -42,6 +42,8 @@ class Sentences:
         if event.name == events.STEP_WAITING:
             self._started.setdefault(event.step, event.at)
             return why(event) or _until(step)
+        if event.name == events.STEP_SUCCEEDED and step.kind == "stop":
+            return "ends the run"
         if event.name == events.STEP_SUCCEEDED and event.step in self._started:
             return f"succeeded in {duration(event.at - self._started.pop(event.step))}"
         if event.name == events.STEP_HANDED_OFF:

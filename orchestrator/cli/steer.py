@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -19,8 +18,7 @@ from orchestrator.store.connection import guard
 from orchestrator.store.reader import base_of
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import Plan
-
-SIGNAL = re.compile(r"[A-Za-z0-9_.:-]{1,100}")  # as in a workflow file
+from orchestrator.workflow.spec import SIGNAL_NAME
 
 Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's id; of an item ID[n], as `show` prints it.")]
 Data = Annotated[str | None, typer.Option(metavar="JSON", help="What becomes the output of the step that waits.")]
@@ -104,7 +102,7 @@ def signal(
 
     Every step that waits for it goes on. If none does yet, the signal is kept for the first that will.
     """
-    if not SIGNAL.fullmatch(name):
+    if not SIGNAL_NAME.fullmatch(name):
         raise typer.BadParameter("use letters, digits and '_.:-', 100 at most", param_hint="NAME")
     value = _read(data)
     with Client(options.load_settings()) as client:

@@ -52,8 +52,8 @@ class Written(str):
 class Around:
     """Where a step stands: the gate and the containers around it (see `PlanStep`), and how deep it is nested.
 
-    `start` is what a step waits for that writes `needs` of its own: the gate, or a node at the start of a container that
-    has `needs`.
+    `start` is what a step waits for that writes `needs` of its own: the gate, or a node at the start of a container
+    that has `needs`.
     """
 
     phase: Phase = "main"

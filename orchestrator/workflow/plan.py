@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 Json = Any
-StepKind = Literal["task", "set", "foreach", "loop", "switch", "wait", "workflow", "stop", "gate", "branch", "join", "end"]
+StepKind = Literal[
+    "task", "set", "foreach", "loop", "switch", "wait", "workflow", "stop", "gate", "branch", "join", "end"
+]
 Phase = Literal["main", "on_failure", "finally", "compensate"]
 RunIf = Literal["none_failed", "all_success", "any_success", "all_done", "always"]
 OnError = Literal["fail", "continue"]
@@ -95,10 +97,10 @@ class Limit:
 class PlanStep:
     """One node of the graph.
 
-    `task` runs on an agent, `workflow` is a child run, `wait` sleeps, `stop` ends the run; `set` and `switch` are evaluated where the run
-    advances; `foreach` runs its agent's task, or its body, once per item, `loop` its body once per round. `gate` says
-    the `when` of a container, `branch` opens one branch of a switch, `join` is the end of a container and needs no
-    work, `end` the end of a body.
+    `task` runs on an agent, `workflow` is a child run, `wait` sleeps, `stop` ends the run; `set` and `switch` are
+    evaluated where the run advances; `foreach` runs its agent's task, or its body, once per item, `loop` its body once
+    per round. `gate` says the `when` of a container, `branch` opens one branch of a switch, `join` is the end of a
+    container and needs no work, `end` the end of a body.
 
     With a `capability`, `agent` is one that has it; which one runs the step is decided when the run reaches it.
     `gate` (the field) is the innermost gate around the step: when that gate is skipped, so is the step.
@@ -310,7 +312,9 @@ def policies_from_json(data: dict[str, Json]) -> Policies:
 
 
 _PARTS = (Retry, ForEach, Loop, Wait, End, Cache, Limit, Policies)
-_PART_OF: dict[str, type[Any]] = {"retry": Retry, "foreach": ForEach, "loop": Loop, "wait": Wait, "end": End, "cache": Cache}
+_PART_OF: dict[str, type[Any]] = {
+    "retry": Retry, "foreach": ForEach, "loop": Loop, "wait": Wait, "end": End, "cache": Cache,
+}  # fmt: skip
 _TUPLES = (
     "needs", "next", "reads", "reads_inputs", "reads_previous", "asks", "asks_inputs", "conditions", "fallback", "body",
     "entry",

@@ -180,6 +180,23 @@ def test_a_rerun_on_another_definition_runs_what_that_changes(crew: Team) -> Non
     waits.cancel()
 
 
+def test_items_are_reused_by_what_they_are_when_the_list_changes(crew: Team) -> None:
+    gate = crew.new_file()
+    text = f"""
+        steps:
+          - {{id: each, foreach: %s, max_parallel: 1, agent: hand, task: appears,
+             with: {{path: "{gate}", value: "${{{{ item }}}}"}}}}
+        """
+    run = crew.run(text % "[1, 2]")
+    gate.touch()
+    again = run.rerun(definition=crew.write(text % "[1, 3]"))
+    assert again.wait(20).state is RunState.SUCCEEDED
+    assert [note["step"] for note in crew.journal(again)] == ["each[1]"]
+    last = run.rerun(definition=crew.write(text % "[5, 1]"))
+    assert last.wait(20).state is RunState.SUCCEEDED
+    assert [note["step"] for note in crew.journal(last)] == ["each[0]", "each[1]"], "another item in that place"
+
+
 def test_what_was_undone_runs_again(crew: Team) -> None:
     gate = crew.new_file()
     run = crew.run(

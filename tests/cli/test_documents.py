@@ -89,7 +89,7 @@ def test_fields_that_say_nothing_are_left_out() -> None:
 
 def test_fields_that_say_something_are_there() -> None:
     run = RunRecord(
-        "01a", "w", "", "hash", RunState.RUNNING, "medium", 0, parent="01p", parent_step="kids.item[1]", rerun_of="01r",
+        "01a", "w", "", "hash", RunState.RUNNING, "medium", 0, parent="01p", parent_step="kids[1]", rerun_of="01r",
         waits_for="w:main", signals=("go",), verdict="cancelled", phase="finally",
     )  # fmt: skip
     assert {name: run_summary(run)[name] for name in list(run_summary(run))[8:]} == {

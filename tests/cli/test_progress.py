@@ -106,6 +106,27 @@ def test_an_item_with_a_body_is_done_when_all_its_own_steps_are() -> None:
     assert nested(*failed).rows["each"].remark() == "2/2, 1 failed  write[1] E: m"
 
 
+def test_an_item_that_is_cancelled_as_a_whole_counts_once() -> None:
+    progress = nested(
+        event("step.started", "each", note="2"),
+        event("step.cancelled", "each[1]"),
+        event("step.cancelled", "write[1]"),
+        event("step.cancelled", "edit[1]"),
+        event("step.cancelled", "parts[1]"),
+    )
+    assert progress.rows["each"].remark() == "1/2"
+
+
+def test_of_a_foreach_that_has_enough_only_what_was_done_counts() -> None:
+    progress = Progress(plan_of("steps: [{id: each, foreach: [1, 2, 3], enough: 1, agent: a}]"))
+    for happened in (
+        event("step.started", "each", note="3"), event("step.succeeded", "each[0]"), event("step.cancelled", "each[1]"),
+        event("step.succeeded", "each"),
+    ):  # fmt: skip
+        progress.take(happened)
+    assert progress.rows["each"].remark() == "2/3"
+
+
 def test_a_round_starts_the_rows_of_the_loop_anew() -> None:
     progress = nested(
         event("step.started", "spin"),

@@ -37,7 +37,7 @@ def test_a_run_that_is_stopped_says_how_it_will_end_and_what_still_runs(record: 
 
 def test_a_run_says_where_it_comes_from_and_what_it_waits_for() -> None:
     assert about_run(run()) == []
-    assert about_run(run(parent="01p", parent_step="kids.item[1]", rerun_of="01r")) == [
+    assert about_run(run(parent="01p", parent_step="kids[1]", rerun_of="01r")) == [
         "child of run 01p, step kids[1]",
         "repeats run 01r",
     ]

@@ -36,9 +36,12 @@ steps:
   - {id: b, capability: c, fallback: {agent: y}, limits: [{key: k, rate: 60/1m}, {key: k, max: 2}], cache: {key: k, ttl: 1h}}
   - {id: c, foreach: [1, a], max_parallel: 2, on_item_error: skip, steps: [{set: {x: [1]}}], output_schema: {type: array}}
   - {id: d, foreach: "${{ inputs.n }}", workflow: other.yaml, compensate: {agent: x, task: undo, with: {}, timeout: 1s}}
-  - parallel: [{id: e, wait: {signal: go, timeout: 24h, on_timeout: continue}}, {steps: [{id: f, wait: {for: 0s}}]}]
+  - enough: 1
+    rest: finish
+    parallel: [{id: e, wait: {signal: go, timeout: 24h, on_timeout: continue}}, {steps: [{id: f, wait: {for: 0s}}]}]
   - switch: [{when: "${{ true }}", steps: [{id: g, wait: {for: "${{ inputs.topic }}"}}]}, {default: true, steps: [{set: {}}]}]
   - {loop: {until: "${{ true }}", max_iterations: 3, delay: 500ms}, steps: [{id: h, wait: {until: "2026-12-24T18:00:00Z"}}]}
+  - {id: z, when: false, end: {status: failed, message: "${{ inputs.topic }}"}}
 outputs: {x: 1}
 on_failure: [{id: i, agent: x}]
 finally: [{id: j, agent: x}]
@@ -104,7 +107,9 @@ def test_it_refuses_what_the_loader_refuses_in_a_file(wrong: dict[str, Any]) -> 
         {"wait": {"for": "soon"}}, {"wait": {"signal": "a b"}}, {"wait": {"fr": "1s"}}, {"parallel": []},
         {"switch": [{"when": True}]}, {"switch": [{"default": False, "steps": [{"set": {}}]}]}, {"set": [1]},
         {"loop": {"until": "x", "max_iterations": 0}}, {"steps": [{"x": 1}]}, {"compensate": {"retry": {"x": 1}}},
-        {"fallback": {"task": "t"}}, {"parallel": [{"steps": [{"priority": "top"}]}]}, {"output_schema": "object"},
+        {"fallback": {"task": "t"}}, {"enough": 0},
+        {"rest": "stop"}, {"end": {}}, {"end": {"status": "cancelled"}},
+        {"parallel": [{"steps": [{"priority": "top"}]}]}, {"output_schema": "object"},
     ],
     ids=json.dumps,
 )  # fmt: skip

@@ -53,6 +53,7 @@ def test_sentences_about_steps_that_wait_turn_and_fall_back() -> None:
               - {id: then, wait: {until: "2026-12-24T18:00:00Z"}}
               - {id: spin, loop: {until: "${{ true }}", max_iterations: 3}, steps: [{id: turn, set: {x: 1}}]}
               - {id: kid, agent: writer, fallback: {agent: editor, task: mend}, compensate: {agent: writer, task: undo}}
+              - {id: over, when: false, end: {status: succeeded}}
               - {id: each, foreach: [1], steps: [{id: inner, foreach: [1], agent: writer}]}
             """
         )
@@ -74,4 +75,5 @@ def test_sentences_about_steps_that_wait_turn_and_fall_back() -> None:
     assert tell("step.started", "each", note="1") == ["step each started: 1 item"]
     assert tell("step.started", "inner[0]", note="2") == ["step inner[0] started: 2 items (writer.inner)"]
     assert tell("step.started", "inner[0][1]", attempt=1) == ["step inner[0][1] started (writer.inner)"]
+    assert tell("step.succeeded", "over") == ["step over ends the run"]
     assert tell("step.started", "turn", run="01abc") == ["step turn started as run 01abc"]
