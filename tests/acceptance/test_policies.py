@@ -142,7 +142,8 @@ def test_an_output_is_taken_from_the_cache_of_any_run(crew: Team) -> None:
     text = """
         inputs: {n: {type: integer}}
         steps:
-          - {id: a, agent: hand, task: echo, with: {value: {n: "${{ inputs.n }}"}}, cache: {key: "${{ inputs.n }}", ttl: 1h}}
+          - {id: a, agent: hand, task: echo, with: {value: {n: "${{ inputs.n }}"}},
+             cache: {key: "${{ inputs.n }}", ttl: 1h}}
         """
     first, again, other = (crew.run(text, {"n": n}) for n in (70, 70, 71))
     assert output(again, "a") == output(first, "a") == {"n": 70}
@@ -178,7 +179,8 @@ def test_an_output_that_does_not_fit_its_schema_fails_the_step(crew: Team) -> No
         """
     )
     error = run.record().error
-    assert error and error.type == "HandlerOutputInvalid"
+    assert error
+    assert error.type == "HandlerOutputInvalid"
     assert "$.score: 'high' is not of type 'number'" in error.message
 
 
@@ -201,5 +203,11 @@ def test_a_wait_until_a_time_holds_no_slot(crew: Team) -> None:
     crew.wait_for_state(run, "w", StepState.WAITING)
     assert crew.run("steps: [{id: a, agent: solo, task: echo}]\n").status() is RunState.SUCCEEDED
     run.cancel()
-    past = crew.run("steps: [{id: w, wait: {until: '2001-01-01T00:00:00+01:00'}}, {id: x, wait: {for: \"${{ '5' + 'ms' }}\"}}]\n")
+    past = crew.run(
+        """
+        steps:
+          - {id: w, wait: {until: '2001-01-01T00:00:00+01:00'}}
+          - {id: x, wait: {for: "${{ '5' + 'ms' }}"}}
+        """
+    )
     wait_until(lambda: past.status() is RunState.SUCCEEDED, what="the end", timeout_s=5)

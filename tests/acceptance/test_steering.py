@@ -104,8 +104,10 @@ def test_a_rejected_step_and_one_whose_signal_does_not_come_fail_or_go_on(crew: 
     run.reject("sign", "not like this")
     assert run.wait(20).state is RunState.SUCCEEDED
     sign, late, soft = run.steps()
-    assert sign.error and (sign.error.type, sign.error.message) == ("Rejected", "not like this")
-    assert late.error and late.error.type == "SignalTimeout"
+    assert sign.error
+    assert (sign.error.type, sign.error.message) == ("Rejected", "not like this")
+    assert late.error
+    assert late.error.type == "SignalTimeout"
     assert (soft.state, output(run, "soft")) == (DONE, None)
 
 

@@ -1,4 +1,4 @@
-"""What runs when a run does not succeed: compensations, `on_failure`, `finally`; and what a child run has to do with it."""
+"""What runs when a run does not succeed: compensations, `on_failure`, `finally`; and what becomes of child runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_a_failed_run_is_undone_newest_first_then_on_failure_then_finally(crew: 
     assert (outputs["each.compensate[1]"], outputs["one.compensate"]) == ("bb", 1)
     assert (outputs["alert"], outputs["clean"]) == ("never: no luck", "failed")
     assert states(run)["after"] is CANCELLED
-    assert run.record().error and run.record().error.step == "never", "the first error stays the run's"
+    error = run.record().error
+    assert error
+    assert error.step == "never", "the first error stays the run's"
 
 
 def test_a_compensation_goes_on_when_its_worker_is_killed(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from orchestrator import Agent, Settings
 from orchestrator.agents.loading import load_agents
 from orchestrator.cli.app import COMMANDS
 from orchestrator.errors import ExpressionError
+from orchestrator.simulation.cases import run_case
 from orchestrator.states import HANDOFF_TRANSITIONS, MESSAGE_TRANSITIONS, RUN_TRANSITIONS, TRANSITIONS
 from orchestrator.store.keys import Keys
-from orchestrator.simulation.cases import run_case
 from orchestrator.testing import simulate
 from orchestrator.workflow.cel_source import MACROS
 from orchestrator.workflow.compiler import compile_workflow

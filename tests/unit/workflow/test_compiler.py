@@ -210,8 +210,9 @@ def test_mistakes_of_steps_in_a_cycle_are_found_too() -> None:
         ("- {id: a, set: {}, run_if: any_success}",
          ["3 steps.0.run_if: 'any_success' asks how the steps in `needs` ended, and the step needs none"]),
         ("- {set: {}}", ["3 steps.0: the step has no `id`"]),
-        ("- {id: a}", ["3 steps.0: the step does nothing: give it `agent`, `capability`, `set`, `wait`, `end`, `workflow`, "
-                          "`parallel`, `switch`, `loop` or `steps`"]),
+        ("- {id: a}",
+         ["3 steps.0: the step does nothing: give it `agent`, `capability`, `set`, `wait`, `end`, `workflow`, "
+          "`parallel`, `switch`, `loop` or `steps`"]),
         ("- {id: a, agent: writer, capability: writing}", ["3 steps.0: `agent` and `capability` exclude each other"]),
         ("- {id: a, set: {}, agent: writer}", ["3 steps.0: `set` and `agent` exclude each other: a step is one thing"]),
         ("- {id: a, set: {}, timeout: 1s, retry: {}}",

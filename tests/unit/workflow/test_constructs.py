@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one case, one line
 """Each construct of the language and its mistakes: one line that says where, what and what to do."""
 
 from __future__ import annotations

@@ -37,6 +37,9 @@ def failure(expression: str) -> str:
     return caught.value.message.partition("}}: ")[2]
 
 
+KNOWN = "known are inputs, steps, item, index, round, run, secrets"
+
+
 @pytest.mark.parametrize(
     ("expression", "result"),
     [
@@ -116,8 +119,8 @@ def test_a_failure_says_what_is_wrong(expression: str, message: str) -> None:
     [
         ("", "is empty"),
         ("1 +", "is not valid CEL at column 4: it ends too early"),
-        ("foo", "unknown name `foo`; known are inputs, steps, item, index, round, run, secrets; text goes in quotes: 'foo'"),
-        ("input.a", "unknown name `input` (did you mean inputs?); known are inputs, steps, item, index, round, run, secrets"),
+        ("foo", f"unknown name `foo`; {KNOWN}; text goes in quotes: 'foo'"),
+        ("input.a", f"unknown name `input` (did you mean inputs?); {KNOWN}"),
         ("nofun(1)", "unknown function `nofun`"),
         ("inputs.s.uperAscii()", "unknown function `uperAscii` (did you mean upperAscii?)"),
         ("steps", "name the step: steps.ID.output"),
