@@ -222,7 +222,7 @@ class Retention(Model):
 
 
 class Expectation(Model):
-    """What a test of the file expects. What is left out is not looked at."""
+    """What a test of the file expects: to succeed, unless it says otherwise. What else is left out is not looked at."""
 
     status: Literal["succeeded", "failed", "cancelled"] | None = None
     outputs: dict[str, Json] | None = None

@@ -17,21 +17,8 @@ from hypothesis import strategies as st
 RUN_IFS = ("none_failed", "all_success", "any_success", "all_done", "always")
 AGENTS = ("hand", "many", "solo")
 SIGNALS = {"blue": {"n": 3}, "red": [1, "two", None], "grey": None}
-LITERALS: tuple[Any, ...] = (
-    0,
-    7,
-    -1.5,
-    2**53 + 1,
-    "",
-    "ü\n\"'",
-    None,
-    True,
-    [],
-    {},
-    [[], {}],
-    {"n": 1, "list": [1, 2]},
-    "$${{ no }}",
-)
+TEXTS = ("", "ü\n\"'", "$${{ no }}")
+LITERALS: tuple[Any, ...] = (*TEXTS, 0, 7, -1.5, 2**53 + 1, None, True, [], {}, [[], {}], {"n": 1, "list": [1, 2]})
 MAX_TIMES = 12  # how often a step may run, as a product of the loops and foreach around it
 MAX_DEPTH = 4
 Json = Any
@@ -88,9 +75,13 @@ class _Place:
 
 @dataclass
 class _Scope:
-    """What the steps of one body may need and read: `needable` maps an id to what is readable after it."""
+    """Steps that may need one another: `needable` maps an id to what is readable after it, `base` is readable anyway.
+
+    `begun`: they come after others of the same body, so each has to need one of them.
+    """
 
     base: Shapes
+    begun: bool = False
     needable: dict[str, Shapes] = field(default_factory=dict)
 
 
@@ -161,7 +152,8 @@ class _Writer:
         name = self._id()
         step: dict[str, Json] = {"id": name}
         if place.free and scope.needable and self._often(60):
-            needs = self.draw(st.lists(st.sampled_from(sorted(scope.needable)), unique=True, max_size=4))
+            names = st.sampled_from(sorted(scope.needable))
+            needs = self.draw(st.lists(names, unique=True, min_size=int(scope.begun), max_size=4))
             step["needs"] = needs
             known = dict(scope.base)
             for need in needs:
@@ -191,6 +183,7 @@ class _Writer:
         branches, gives = [], Shapes()
         width = 1 if place.sequential else self.draw(st.integers(1, 4))
         inside = (place.beside() if width > 1 else place).deeper()
+        scope = scope if place.free or width == 1 else _Scope(known, begun=True)
         for _ in range(width):
             block, more = self._block(inside, scope, known, self.draw(st.integers(1, 4)))
             branches.append(block[0] if len(block) == 1 else {"steps": block})
@@ -266,6 +259,8 @@ class _Writer:
         inside = place
         if place.times <= 2 and self._often(30):
             self._items(step, place, known)
+            if step["on_item_error"] == "collect":  # what is collected names the child run
+                step["on_item_error"] = "skip"
             inside = replace(place, item=True)
         if self._often(70):
             step["with"] = {"x": self._value(inside, known)}

@@ -24,7 +24,7 @@ local ready, decide, elsewhere = {}, {}, {}
 local cancel_child = '$cancel'   -- what a run that is cancelled asks of its children
 -- Stores what a handler sends, in the variant of finish_step that has messages to store; see _send_along.lua.
 local send_along = function() end
-local settle, fail, start_item, stop_items, stop_rest   -- defined below: steps, rounds and items end in each other
+local arrive, settle, fail, start_item, stop_items, stop_rest   -- defined below: steps, rounds and items end in each other
 
 local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse')
 local run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5]}
@@ -244,19 +244,31 @@ local function fresh(id)
   return {attempt = tonumber(attempt), before = tonumber(attempt), turn = tonumber(turn)}
 end
 
+-- The items of a foreach are of no use any more: their outputs stand in its own, and nothing inside is to be undone.
+local function forget_items(whole, rec, graph)
+  for i = 0, (graph.keeps and 0 or rec.n or 0) - 1 do
+    redis.call('HDEL', OUTPUTS, whole .. '[' .. i .. ']', 'i:' .. whole .. '[' .. i .. ']')
+  end
+end
+
 -- An item of a foreach is terminal: start the next one, or ask for the whole to be collected.
 local function finish_item(id, state, failure)
   local base, at = split(id)
   local whole = base .. outer(at)
   local rec, graph = record(whole), node(base)
-  if rec.state ~= 'running' or rec.enough then return end
+  if rec.enough and not graph.rest then return end
   rec.done = rec.done + 1
   if state == 'succeeded' then rec.good = (rec.good or 0) + 1 end
-  if graph.enough and (rec.good or 0) >= graph.enough and live(graph) then
+  local enough = graph.enough and not rec.enough and (rec.good or 0) >= graph.enough and live(graph)
+  if enough then
     rec.enough = true
-    stop_items(whole, rec, graph, nil, not graph.rest)
-    save(whole, rec)
-    return ask(whole, rec)
+    if not graph.rest then
+      stop_items(whole, rec, graph, nil, true)
+      save(whole, rec)
+      return ask(whole, rec)
+    end
+  elseif rec.enough then
+    state = 'finished'   -- what becomes of it changes nothing any more
   end
   if state == 'failed' and graph.on_item_error == 'fail' and not rec.failure then
     stop_items(whole, rec, graph, failure)
@@ -266,11 +278,16 @@ local function finish_item(id, state, failure)
     rec.cursor = rec.cursor + 1
     if start_item(whole, rec, graph, rec.cursor - 1) then break end
   end
-  if rec.done == rec.cursor and live(graph) then ask(whole, rec) end
+  if rec.loose and rec.done == rec.n then
+    forget_items(whole, rec, graph)
+    if not graph.scope then redis.call('HINCRBY', RUN, 'open', -1) end
+  elseif enough or (not rec.enough and rec.done == rec.cursor and live(graph)) then
+    ask(whole, rec)
+  end
 end
 
 -- All needs of a step are done. Returns the state of the step if that ends it at once.
-local function arrive(id, graph)
+arrive = function(id, graph)
   local _, at = split(id)
   local kept = run.reuse and record(id)
   if kept and kept.reused then return kept.state end
@@ -415,8 +432,11 @@ local function cancel_body(graph, at)
   end
 end
 
--- Enough branches have succeeded: nothing more of the others starts, and what runs there is void.
+-- Enough branches have succeeded: nothing more of the others starts, and what runs there is void. For steps outside that
+-- need one of those it counts as skipped.
 stop_rest = function(graph, at)
+  local inside, void = {}, {}
+  for _, name in ipairs(graph.body) do inside[name] = true end
   for _, name in ipairs(graph.body) do
     local id, about = name .. at, node(name)
     local rec = record(id)
@@ -435,12 +455,26 @@ stop_rest = function(graph, at)
         save(id, {state = 'cancelled', finished_at = NOW})
       end
       if not about.scope then redis.call('HINCRBY', RUN, 'open', -1) end
+      void[#void + 1] = about
+    end
+  end
+  for _, about in ipairs(void) do
+    for _, follower in ipairs(about.next) do
+      local name = follower .. at
+      if not inside[follower] and not record(name) then
+        redis.call('HINCRBY', STEPS, '#' .. name .. '!s', 1)
+        local next = node(follower)
+        if redis.call('HINCRBY', STEPS, '#' .. name, 1) == next.needs then
+          local ended = arrive(name, next)
+          if ended then settle(name, ended) end
+        end
+      end
     end
   end
 end
 
 -- One item failed and that fails the foreach, or enough have succeeded: items that have not started never will.
--- running: also void those that have.
+-- running: those that have are void, too.
 stop_items = function(whole, rec, graph, failure, running)
   rec.failure = failure
   local _, at = split(whole)

@@ -12,8 +12,11 @@ local graph = node(id)
 started()
 if attempt <= 0 then
   drop_timer('decide', RUN_ID, id, '0')
-  for i = 0, (graph.keeps and 0 or rec.n or 0) - 1 do
-    redis.call('HDEL', OUTPUTS, id .. '[' .. i .. ']', 'i:' .. id .. '[' .. i .. ']')
+  if rec.enough and graph.rest and rec.done < rec.n then
+    rec.loose = true   -- the other items go on, and the run with them
+    if not graph.scope then redis.call('HINCRBY', RUN, 'open', 1) end
+  else
+    forget_items(id, rec, graph)
   end
 elseif rec.cache then
   redis.call('SET', rec.cache, ARGV[4], 'PX', graph.cache_ms)

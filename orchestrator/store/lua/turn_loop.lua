@@ -37,6 +37,7 @@ if rec.state == 'pending' then
   rec.round, rec.started_at = 0, NOW
   emit('step.started', id)
 else
+  cancel_body(graph, at)   -- what was left to finish, of a race, does not go on into the next round
   for _, name in ipairs(graph.previous) do
     redis.call('HSET', STEPS, '#p' .. name .. at, redis.call('HGET', STEPS, name .. at) or '')
     redis.call('HSET', OUTPUTS, 'p:' .. name .. at, redis.call('HGET', OUTPUTS, name .. at) or 'null')
