@@ -94,9 +94,10 @@ class Order:
     """A run to create.
 
     `inputs` maps names to JSON texts; `dispatch` gives the segments of a plan. With a `slot` (the concurrency key,
-    evaluated) at most `max_runs` runs go on at a time, and with `reject` none waits for a place. `parent` is the run
-    and the step that wait for this one. `kept` is what is taken over from an earlier run: (id, record as JSON, output
-    as stored), '' for none; `again` are child runs of which the steps' new ones take over what is done.
+    evaluated) at most `max_runs` runs go on at a time; `on_limit` is what becomes of one more, as in the file.
+    `parent` is the run and the step that wait for this one. `kept` is what is taken over from an earlier run: (id,
+    record as JSON, output as stored), '' for none; `again` are child runs of which the steps' new ones take over what
+    is done.
     """
 
     run_id: str
@@ -109,7 +110,7 @@ class Order:
     idempotency_ttl_ms: int = 0
     slot: str | None = None
     max_runs: int = 1
-    reject: bool = False
+    on_limit: str = "queue"
     parent: tuple[str, str] | None = None
     rerun_of: str | None = None
     kept: tuple[tuple[str, str, str], ...] = ()

@@ -54,8 +54,9 @@ def carry_on(
         run_id, what = todo.popleft()
         try:
             more = decisions.decide(run_id, what)
-        except RunNotFound:
-            continue  # past its retention
+        except RunNotFound:  # past its retention, or a child that was never created
+            store.drop_decision(run_id, what)
+            continue
         if more is not None:
             ready.setdefault(more.run_id, []).extend(more.ready)
             priority.setdefault(more.run_id, more.priority)

@@ -69,7 +69,7 @@ def order_run(
         idempotency_ttl_ms=ttl_ms,
         slot=slot,
         max_runs=policies.max_runs,
-        reject=policies.on_limit == "reject",
+        on_limit=policies.on_limit,
         parent=parent,
     )
 
@@ -84,7 +84,7 @@ def launch(store: RunStore, order: Order) -> tuple[str, Advance | None]:
     policies = order.plan.policies
     if advance is None and policies.reject_duplicate and run_id != order.run_id:
         raise RunRefused(f"run {run_id} has the same idempotency key {order.idempotency_key!r}", run_id=run_id)
-    if advance is not None and advance.holders and policies.on_limit == "cancel_oldest":
+    if advance is not None and advance.holders and order.on_limit == "cancel_oldest":
         return run_id, replace(advance, elsewhere=tuple((holder, "$cancel") for holder in advance.holders))
     return run_id, advance
 

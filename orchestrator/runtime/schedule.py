@@ -66,8 +66,8 @@ def _start(engine: Engine, schedule: Schedule, due: int) -> tuple[str | None, Ad
         order = order_run(plan, schedule.inputs, engine.settings, idempotency_key=f"schedule:{schedule.name}:{due}")
         order = replace(order, idempotency_ttl_ms=_REMEMBER_MS)
         if schedule.overlap != "allow":
-            reject = schedule.overlap == "skip"
-            order = replace(order, slot=f"schedule:{schedule.name}", max_runs=1, reject=reject)
+            on_limit = "reject" if schedule.overlap == "skip" else "queue"
+            order = replace(order, slot=f"schedule:{schedule.name}", max_runs=1, on_limit=on_limit)
         return launch(engine.store, order)
     except RunRefused as refused:
         log.info("schedule %s: skipped, %s", schedule.name, refused.message)

@@ -61,7 +61,8 @@ class RunStore(RunReader):
         parent = self.keys.steps(order.parent[0]) if order.parent else self.keys.run(run_id)
         keys = [*self._keys(run_id), self.keys.runs, used, parent]
         args = [run_id, order.idempotency_ttl_ms if order.idempotency_key else 0, plan.timeout_ms or 0]
-        args += [order.slot or "", order.max_runs, int(order.reject), order.parent[1] if order.parent else ""]
+        waits = {"reject": 1, "cancel_oldest": 2}.get(order.on_limit, 0)
+        args += [order.slot or "", order.max_runs, waits, order.parent[1] if order.parent else ""]
         args += [len(order.kept), *(part for kept in order.kept for part in kept)]
         args += [part for pair in _run_fields(order).items() for part in pair]
         reply = self._scripts.call("create_run", keys, args)

@@ -44,7 +44,7 @@ def workflows(draw: st.DrawFn, max_steps: int = 40) -> Generated:
     """A workflow with its files."""
     files = _Files(draw)
     sequential = draw(st.booleans())
-    files.add("main", draw(st.integers(3, max_steps)), _Place(sequential=sequential, hard=True))
+    files.add("main", draw(st.integers(3, max_steps)), _Place(sequential))
     return Generated(files.texts, SIGNALS, sequential)
 
 
@@ -52,12 +52,14 @@ def workflows(draw: st.DrawFn, max_steps: int = 40) -> Generated:
 class _Place:
     """Where steps stand.
 
-    `sequential`: nothing else of the whole run can run at the same time. `hard`: nothing else of the same body can, so
-    that a failure has one outcome. `free`: among steps that run beside one another, which may need one another.
+    `sequential`: nothing of any run can run at the same time, `alone`: nothing of the same run, `hard`: nothing of the
+    same body, so that a failure has one outcome. `free`: among steps that run beside one another and may need one
+    another.
     """
 
     sequential: bool
-    hard: bool
+    hard: bool = True
+    alone: bool = True
     free: bool = False
     phase: str = "main"
     loop: list[str] | None = None  # steps of the innermost loop so far
@@ -67,7 +69,7 @@ class _Place:
 
     def beside(self) -> _Place:
         """Among others that run at the same time."""
-        return replace(self, sequential=False, hard=False, free=True)
+        return replace(self, sequential=False, alone=False, hard=False, free=True)
 
     def deeper(self) -> _Place:
         return replace(self, depth=self.depth + 1)
@@ -109,10 +111,11 @@ class _Writer:
         self.left = steps
         self.depth = depth  # in workflows that run workflows
         self.ids = 0
+        self.free = False  # no step can fail the run, so what goes on after its container can go on to its end
 
     def write(self, place: _Place) -> str:
-        free = not place.sequential and self._often(25)
-        main, shown = self._block(place.beside() if free else place, _Scope({}), {}, self.left)
+        self.free = not place.sequential and self._often(25)
+        main, shown = self._block(place.beside() if self.free else place, _Scope({}), {}, self.left)
         text = f"name: {'child' if self.depth else 'generated'}\ntimeout: 10m\n"
         text += 'inputs: {x: {type: any, default: {"n": 5}}}\n'
         if self._often(20):
@@ -121,7 +124,7 @@ class _Writer:
         for phase in ("on_failure", "finally"):
             if self._often(40):
                 self.left = max(self.left, 3)
-                ending = _Place(place.sequential, hard=True, phase=phase, depth=MAX_DEPTH - 1)
+                ending = _Place(place.sequential, phase=phase, depth=MAX_DEPTH - 1)
                 text += _steps(phase, self._block(ending, _Scope(shown), shown, 3)[0])
         return text + f"outputs: {json.dumps(self._outputs(shown))}\n"
 
@@ -164,6 +167,8 @@ class _Writer:
         if self.left > 0 and place.depth < MAX_DEPTH:
             kinds += ["parallel", "steps", "switch", "switch"]
             kinds += ["loop", "loop", "foreach", "foreach"] if place.times * 2 <= MAX_TIMES else []
+            kinds.append("race")
+        kinds += ["end"] if place.alone and place.phase == "main" and self.ids > 9 else []
         if self.left > 0 and self.depth < 2 and place.phase == "main" and place.times <= 4:
             kinds.append("workflow")
         kind = self.draw(st.sampled_from(kinds))
@@ -173,10 +178,8 @@ class _Writer:
         scope.needable[name] = gives
         if place.loop is not None and kind in ("task", "set", "wait", "each"):
             place.loop.append(name)
-        if place.free and kind in ("parallel", "steps"):
-            known = (
-                scope.base
-            )  # steps inside may have needs of their own, and then do not wait for those of the container
+        if place.free and kind in ("parallel", "steps") and not step.keys() & {"needs", "when", "run_if"}:
+            known = scope.base  # a step inside with needs of its own does not wait for the step above its container
         return step, {**known, **gives}, gives
 
     def _parallel(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
@@ -190,6 +193,27 @@ class _Writer:
             gives |= more
         step["parallel"] = branches
         return gives
+
+    def _race(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        """One branch is enough, and it is always the same: the other waits for ever, or goes on whoever is first."""
+        quick, waits, last = self._id(), self._id(), self._id()
+        works: Json = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix", "with": {"values": [quick]}}
+        works = self.draw(st.sampled_from([works, {"set": {"n": 1}}]))
+        goes_on = self.free and place.free and place.loop is None and not place.item and self._often(50)
+        wait = {"for": "4ms"} if goes_on else {"signal": "never"}
+        branches = [{"id": quick, **works}, {"steps": [{"id": waits, "wait": wait}, {"id": last, "set": {"n": 2}}]}]
+        step |= {"parallel": self.draw(st.permutations(branches)), "enough": 1}
+        if goes_on:
+            step["rest"] = "finish"
+            return {}  # how far it is by then, nobody knows
+        return {quick: "n", waits: "any", last: "n"}
+
+    def _end(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
+        step["end"] = {"status": self.draw(st.sampled_from(["succeeded", "failed"]))}
+        if self._often(50):
+            step["end"]["message"] = f"after {self._number(place, known)}"
+        step["when"] = self._condition(place, known)
+        return {}
 
     def _steps(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         step["steps"], gives = self._block(place.deeper(), scope, known, self.draw(st.integers(1, 4)))
@@ -210,7 +234,8 @@ class _Writer:
 
     def _body(self, place: _Place, known: Shapes, times: int, **inside: Json) -> tuple[list[Json], Shapes]:
         """What runs once per round or item: failures stay in it, so that inside a sequence they have one outcome."""
-        body = replace(place, hard=True, free=False, times=place.times * times, **inside).deeper()
+        alone = inside.pop("alone", True) and place.alone
+        body = replace(place, hard=True, alone=alone, free=False, times=place.times * times, **inside).deeper()
         if not place.sequential and self._often(20):
             body = body.beside()
         return self._block(body, _Scope(known), known, self.draw(st.integers(1, 4)))
@@ -231,7 +256,10 @@ class _Writer:
 
     def _foreach(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         self._items(step, place, known)
-        step["steps"], _ = self._body(place, known, 3, item=True)
+        alone = step.get("max_parallel") == 1
+        step["steps"], _ = self._body(place, known, 3, item=True, alone=alone)
+        if step["on_item_error"] == "collect" and '"workflow"' in json.dumps(step["steps"]):
+            step["on_item_error"] = "skip"  # what is collected names the child run
         self._soften(step, place)
         return {step["id"]: "list"}
 
@@ -254,13 +282,12 @@ class _Writer:
     def _workflow(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         steps = self.draw(st.integers(1, min(6, self.left)))
         self.left -= steps
-        own = _Place(place.sequential, hard=True, times=place.times * 2, depth=1)
+        own = _Place(place.sequential, times=place.times * 2, depth=1)
         step["workflow"] = self.files.add("child", steps, own, self.depth + 1)
         inside = place
         if place.times <= 2 and self._often(30):
             self._items(step, place, known)
-            if step["on_item_error"] == "collect":  # what is collected names the child run
-                step["on_item_error"] = "skip"
+            step["on_item_error"] = "fail" if step["on_item_error"] == "fail" else "skip"  # see _foreach
             inside = replace(place, item=True)
         if self._often(70):
             step["with"] = {"x": self._value(inside, known)}
@@ -330,6 +357,8 @@ class _Writer:
             step["max_parallel"] = 1 if place.sequential else self.draw(st.integers(1, 3))
         calm = step.get("max_parallel") == 1  # so when an item fails, those before it are done, the others not begun
         step["on_item_error"] = self.draw(st.sampled_from(["fail", "collect", "skip"] if calm else ["collect", "skip"]))
+        if calm and self._often(25):
+            step["enough"] = self.draw(st.integers(1, 2))
 
     # --- conditions and values -------------------------------------------------------------------------------
 

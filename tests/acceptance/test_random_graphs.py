@@ -26,12 +26,13 @@ WRITTEN = (
     '"on_error"', '"when"', '"run_if": "any_success"', '"run_if": "all_success"', '"compensate"', '"max_parallel"',
     '"on_item_error": "fail"', '"collect"', '"skip"', '"cache"', '"rate"', '"max"', '"output_schema"', '"capability"',
     '"priority"', "round.index", "round.previous.", "item }}", "index }}", "run.error", "on_failure:", "finally:",
+    '"enough"', '"rest"', '"end"',
 )  # fmt: skip
 ENDED = (
     "run succeeded", "run failed", "succeeded", "failed", "skipped", "cancelled", "several rounds", "tried again",
     "taken from the cache", "another branch", "step in an item", "item in an item", "step of a child",
     "child of a child", "undone", "undone, of an item", "undone, of a round", "ValueError", "ExpressionError",
-    "HandlerOutputInvalid", "LoopExhausted", "SignalTimeout", "ChildRunFailed",
+    "HandlerOutputInvalid", "LoopExhausted", "SignalTimeout", "ChildRunFailed", "NotEnough", "Ended",
 )  # fmt: skip
 
 
@@ -64,6 +65,7 @@ def constructs(generated: Generated, run: SimulatedRun) -> set[str]:
         "step in an item": r"^s\d+\[\d+\]$", "item in an item": r"\]\[", "undone": "compensate",
         "undone, of an item": r"compensate\[", "undone, of a round": r"compensate.*~",
     }  # fmt: skip
+    found |= {run.error.type} if run.error else set()
     for name, step in run.steps.items():
         found |= {str(step.status), step.error.type if step.error else ""}
         found |= {sign for sign, pattern in signs.items() if re.search(pattern, name)}

@@ -94,7 +94,7 @@ class Order:
             needs = set().union(*(self.leaves[n] for n in step["needs"])) if "needs" in step else set(after)
             needs |= gated
             if "parallel" in step:
-                inner = needs if "when" in step or "run_if" in step else gated
+                inner = needs if "when" in step or "run_if" in step or step.get("needs") else gated
                 for branch in step["parallel"]:
                     self._block(branch.get("steps", [branch]), needs, inner)
             else:

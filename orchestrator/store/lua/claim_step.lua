@@ -41,7 +41,13 @@ local function wait_for(limit)
 end
 
 local due
-for _, limit in ipairs(rec.limits or graph.limits or {}) do
+local limits = rec.limits or graph.limits or {}
+-- In one order everywhere: two steps that each have a place the other one waits for would wait for ever.
+table.sort(limits, function(a, b)
+  if (a.max == nil) ~= (b.max == nil) then return a.max == nil end
+  return a.key < b.key
+end)
+for _, limit in ipairs(limits) do
   local again = wait_for(limit)
   if again and (not due or again > due) then
     due = again

@@ -2,13 +2,14 @@
 -- KEYS: as _lib, 12 runs zset, 13 idempotency key (string; the run key again when there is none), 14 the steps of the
 --       parent (the run key again when there is none).
 -- ARGV: 2 idempotency ttl ms (0: no key), 3 run time-out ms (0: none), 4 slot ('': none), 5 runs at a time in it,
---       6 1: do not wait for a place, 7 step of the parent, 8 how many kept steps, then for each: id, record, output;
+--       6 1: do not wait for a place, 2: say who waits, too, 7 step of the parent, 8 how many kept steps, then for each: id, record, output;
 --       then field, value pairs of the run hash.
 -- Returns: {1, priority, ready, decide, elsewhere} created; {2, oldest holder, runs that wait before it, ...} it waits for its slot;
 --          {0, run id} the key was used before; {-1} a plan is not stored; {-2, holder, ...} no place in its slot;
 --          {-3} the parent does not wait for it.
 -- Cost: O(inputs + entry steps + kept steps).
 local slot, kept = ARGV[4], tonumber(ARGV[8])
+local MOST = 999   -- a script returns no more than some thousand values
 if redis.call('EXISTS', RUN) == 1 then return {0, RUN_ID} end
 if tonumber(ARGV[2]) > 0 then
   local known = redis.call('GET', KEYS[13])
@@ -41,7 +42,7 @@ if waits then
   end
   waits = redis.call('ZCARD', slots) >= tonumber(ARGV[5])
 end
-if waits and ARGV[6] == '1' then return {-2, unpack(redis.call('ZRANGE', slots, 0, -1))} end
+if waits and ARGV[6] == '1' then return {-2, unpack(redis.call('ZRANGE', slots, 0, MOST))} end
 if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[13], RUN_ID, 'PX', ARGV[2]) end
 for _, hash in ipairs(pinned) do
   redis.call('PERSIST', stem .. hash)
@@ -53,12 +54,14 @@ run.state, run.priority = 'pending', about.priority
 if kept > 0 then
   redis.call('HSET', RUN, 'reuse', '1')
   run.reuse = '1'
+  local newest = 0
   for i = 9, first - 1, 3 do
     if ARGV[i + 1] ~= '' then redis.call('HSET', STEPS, ARGV[i], ARGV[i + 1]) end
     if ARGV[i + 2] ~= '' then redis.call('HSET', OUTPUTS, ARGV[i], ARGV[i + 2]) end
     local rec = ARGV[i + 1] ~= '' and cjson.decode(ARGV[i + 1])
-    if rec and rec.undo then redis.call('HINCRBY', RUN, 'done', 1) end
+    if rec and rec.undo then newest = math.max(newest, rec.undo) end
   end
+  redis.call('HSET', RUN, 'done', newest)   -- what is done from now on is undone before what was kept
 end
 redis.call('ZADD', KEYS[12], NOW, RUN_ID)
 emit('run.created')
@@ -67,7 +70,7 @@ if slot ~= '' then
   redis.call('HSET', RUN, 'slot', slot)
   if waits then
     local rank = string.format('%d%016.0f', RANKS[run.priority], tonumber(SEQ))
-    local before = redis.call('ZRANGE', slots .. ':wait', 0, -1)
+    local before = ARGV[6] == '2' and redis.call('ZRANGE', slots .. ':wait', 0, MOST) or {}
     redis.call('ZADD', slots .. ':wait', rank, RUN_ID)
     redis.call('HSET', RUN, 'queued', '1')
     emit('run.queued', nil, nil, slot)
