@@ -296,7 +296,10 @@ class Graph:
             self.nodes[only.id] = only
             node.last = only.id
         inside = [found for found in list(self.nodes.values())[before:] if found.around.scope == node.id]
-        end = Node(f"{node.id}.end", "end", place, None, self._tails(inside), inner)
+        # A round, or an item, is over when also those branches are that a race has left to finish.
+        races = [found for found in inside if found.kind == "join" and found.spec and found.spec.rest == "finish"]
+        left = [need for race in races for need in race.needs]
+        end = Node(f"{node.id}.end", "end", place, None, [*self._tails(inside), *left], inner)
         self.nodes[end.id] = end
         node.end = end.id
         return node.id
