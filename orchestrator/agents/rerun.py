@@ -13,7 +13,7 @@ from orchestrator.errors import RunNotOver, UnknownStep
 from orchestrator.records import Order
 from orchestrator.settings import Settings
 from orchestrator.states import StepState
-from orchestrator.store.reader import base_of
+from orchestrator.store.rows import base_of
 from orchestrator.store.runs import RunStore
 from orchestrator.store.values import pack
 from orchestrator.workflow.nearby import did_you_mean, listed

@@ -12,7 +12,7 @@ from orchestrator import events
 from orchestrator.cli.text import one_line
 from orchestrator.records import Event, StepRecord
 from orchestrator.states import StepState
-from orchestrator.store.reader import base_of
+from orchestrator.store.rows import base_of
 from orchestrator.workflow.plan import Plan, PlanStep
 
 OVER = -1

@@ -18,7 +18,7 @@ from orchestrator.messages import AgentMessage, MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Draft, Forward
 from orchestrator.settings import Settings
-from orchestrator.store.reader import base_of
+from orchestrator.store.rows import base_of
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.plan import PlanStep
 

@@ -19,7 +19,7 @@ from orchestrator.simulation.fakes import Fake, FakeExecutor, mocked
 from orchestrator.simulation.server import START_MS, MemoryScripts, MemoryServer
 from orchestrator.states import RunState, StepState
 from orchestrator.store.keys import Keys
-from orchestrator.store.reader import base_of, visible_id
+from orchestrator.store.rows import base_of, visible_id
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import AgentInfo, Catalog
 from orchestrator.workflow.compiler import compile_workflow

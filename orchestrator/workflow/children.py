@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,18 @@ class Children:
 
     Args:
         above: the files that lead to this one, the outermost first.
+        compiler: makes a plan of a loaded file, as `compile_workflow` does.
     """
 
     def __init__(
-        self, loaded: LoadedWorkflow, agents: Catalog | None, limits: Settings, above: tuple[Path, ...]
+        self,
+        loaded: LoadedWorkflow,
+        agents: Catalog | None,
+        limits: Settings,
+        above: tuple[Path, ...],
+        compiler: Callable[..., Plan],
     ) -> None:
+        self._compiler = compiler
         self._file = Path(loaded.file)
         self._agents = agents
         self._limits = limits
@@ -67,15 +75,12 @@ class Children:
         return plan
 
     def _compile(self, path: Path, spec: Step, place: Any, graph: Graph) -> Plan | None:
-        # Imported here: a workflow compiles its children, which are workflows.
-        from orchestrator.workflow.compiler import compile_workflow
-
         if not path.is_file():
             graph.problems.append((place, f"no such file: {self._file.parent / str(spec.workflow)}"))
             return None
         try:
             loaded = load_workflow(self._file.parent / str(spec.workflow), limits=self._limits)
-            return compile_workflow(loaded, agents=self._agents, limits=self._limits, above=self._above)
+            return self._compiler(loaded, agents=self._agents, limits=self._limits, above=self._above)
         except WorkflowInvalid as invalid:
             self.problems += invalid.problems
             return None

@@ -15,8 +15,9 @@ from orchestrator.errors import WorkflowInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.children import Children
-from orchestrator.workflow.graph import Around, Graph, Node, before_of, inline_joins
+from orchestrator.workflow.graph import Around, Graph, Node, before_of
 from orchestrator.workflow.inputs import input_schema
+from orchestrator.workflow.joins import inline_joins
 from orchestrator.workflow.loader import LoadedWorkflow, Place
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.nodes import compensation, output_schemas, plan_step
@@ -50,7 +51,7 @@ def compile_workflow(
     graph.block(spec.finally_, ("finally",), [], Around(phase="finally"))
     _resolve_needs(graph)
     order = _topological(graph)
-    children = Children(loaded, agents, limits, above)
+    children = Children(loaded, agents, limits, above, compile_workflow)
     ordered = {node.id for node in order}
     stuck = [node for node in graph.nodes.values() if node.id not in ordered]
     made = [(plan_step(node, graph, agents, children), node) for node in (*order, *stuck)]

@@ -2,7 +2,7 @@
 
 "The step above" is the previous sibling. A `parallel`, a `switch` or a group of `steps` becomes a join at its end, and
 a gate at its start when it has a `when` or a `run_if`; a `switch` has one gate more for each branch. Joins that nobody
-needs as a node are taken out again by `inline_joins`. A `loop`, and a `foreach` over more than one agent's task, is one
+needs as a node are taken out again by `joins.py`. A `loop`, and a `foreach` over more than one agent's task, is one
 node with a body: a graph of its own that runs once per round or item.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from orchestrator.workflow.loader import LoadedWorkflow, Place
-from orchestrator.workflow.plan import Phase, PlanStep, StepKind
+from orchestrator.workflow.plan import Phase, StepKind
 from orchestrator.workflow.spec import Step
 
 _SHARED = frozenset({"id", "needs", "when", "run_if", "description"})
@@ -359,34 +359,6 @@ def before_of(node: Node, graph: Graph) -> list[str]:
     if not node.needs and node.around.scope is not None:
         found.append(node.around.scope)
     return found
-
-
-def inline_joins(steps: list[PlanStep]) -> list[PlanStep]:
-    """Take out joins that at most one step needs, where its `run_if` does not ask how the join ended.
-
-    A join with several followers stays: without it every tail would be linked with every head.
-    """
-    by_id = {step.id: step for step in steps}
-    followers: dict[str, list[str]] = {step.id: [] for step in steps}
-    for step in steps:
-        for need in step.needs:
-            followers[need].append(step.id)
-    removed: dict[str, tuple[str, ...]] = {}
-    for step in steps:
-        after = [by_id[name] for name in followers[step.id]]
-        plain = all(follower.run_if in ("none_failed", "all_done", "always") for follower in after)
-        counted = step.enough is not None or any(f.kind == "join" for f in after)
-        if step.kind == "join" and len(after) <= 1 and plain and not counted:
-            removed[step.id] = step.needs
-    return [_without(step, removed) for step in steps if step.id not in removed]
-
-
-def _without(step: PlanStep, removed: dict[str, tuple[str, ...]]) -> PlanStep:
-    needs = list(step.needs)
-    while any(need in removed for need in needs):
-        needs = [deeper for need in needs for deeper in removed.get(need, (need,))]
-    body = tuple(name for name in step.body if name not in removed)
-    return replace(step, needs=tuple(dict.fromkeys(needs)), body=body)
 
 
 def _keys(step: Step) -> set[str]:

@@ -62,8 +62,9 @@ class _Place:
     alone: bool = True
     free: bool = False
     phase: str = "main"
-    loop: list[str] | None = None  # steps of the innermost loop so far
-    item: bool = False
+    loop: list[str] | None = None  # steps of the innermost loop so far, of which a round reads what they were before
+    item: bool = False  # in a foreach
+    each: bool = False  # in one that is inside of the loop: no other round reads what is in there
     times: int = 1
     depth: int = 0
 
@@ -176,7 +177,7 @@ class _Writer:
             step["when"] = self._condition(place, known)
         gives: Shapes = getattr(self, f"_{kind}")(step, place, scope, known)
         scope.needable[name] = gives
-        if place.loop is not None and kind in ("task", "set", "wait", "each"):
+        if place.loop is not None and not place.each and kind in ("task", "set", "wait", "each"):
             place.loop.append(name)
         if place.free and kind in ("parallel", "steps") and not step.keys() & {"needs", "when", "run_if"}:
             known = scope.base  # a step inside with needs of its own does not wait for the step above its container
@@ -243,7 +244,7 @@ class _Writer:
     def _loop(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         rounds = self.draw(st.integers(1, 3))
         inner: list[str] = []
-        step["steps"], gives = self._body(place, known, rounds, loop=inner)
+        step["steps"], gives = self._body(place, known, rounds, loop=inner, each=False)
         counters = [name for name in inner if gives.get(name) == "n"]
         last = f"round.index >= {self.draw(st.integers(0, rounds))}"
         untils = [last, last, "true"] + [f"steps.{name}.status == 'succeeded'" for name in inner if name in gives]
@@ -257,7 +258,7 @@ class _Writer:
     def _foreach(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         self._items(step, place, known)
         alone = step.get("max_parallel") == 1
-        step["steps"], _ = self._body(place, known, 3, item=True, alone=alone)
+        step["steps"], _ = self._body(place, known, 3, item=True, each=True, alone=alone)
         if step["on_item_error"] == "collect" and '"workflow"' in json.dumps(step["steps"]):
             step["on_item_error"] = "skip"  # what is collected names the child run
         self._soften(step, place)

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.documents import run_document, run_summary
 from orchestrator.records import RunRecord, StepRecord
 from orchestrator.states import RunState, StepState
-from orchestrator.store.reader import in_order
+from orchestrator.store.rows import in_order
 from tests.cli.texts import plan_of
 
 RUN = RunRecord("01a", "test", "", "hash", RunState.RUNNING, "medium", 0)
