@@ -92,7 +92,7 @@ def _graph(step: PlanStep, plan: Plan) -> dict[str, Json]:
         "branch": step.branch,
         "enough": step.foreach.enough if step.foreach else step.enough,
         "rest": "finish" if "finish" in (step.rest, step.foreach.rest if step.foreach else "") else None,
-        "raced": step.raced or None,
+        "race": step.race,
         "fallback": step.fallback,
         "compensate": step.compensated or None,
         "keeps": (step.foreach is not None and _undoes_items(step, plan)) or None,

@@ -171,9 +171,11 @@ def _cycle(before: dict[str, list[str]], stuck: set[str]) -> list[str]:
 
 
 def _raced(steps: list[PlanStep]) -> list[PlanStep]:
-    """The steps, those marked that a join with `enough` may cancel."""
-    inside = {name for step in steps if step.enough is not None for name in step.body}
-    return [replace(step, raced=True) if step.id in inside else step for step in steps]
+    """The steps, with the innermost race that each is part of."""
+    race: dict[str, str] = {}
+    for join in sorted((step for step in steps if step.enough is not None), key=lambda step: -len(step.body)):
+        race |= dict.fromkeys(join.body, join.id)
+    return [replace(step, race=race[step.id]) if step.id in race else step for step in steps]
 
 
 def _linked(steps: Iterable[PlanStep]) -> list[PlanStep]:

@@ -107,8 +107,8 @@ class PlanStep:
     `scope` is the innermost loop or foreach around the step, `each` the innermost foreach, `depth` how many of those
     there are: so many indices follow the id of the step in a run. `body` and `entry` are, of such a container, all
     steps of the same depth inside and the first ones of them; `last` the step whose output is that of an item.
-    Of a join with `enough`, `body` is what is inside and the steps there are `raced`: when so many branches have
-    succeeded, it is done, and the rest is cancelled or may finish.
+    Of a join with `enough`, `body` is what is inside, and it is the `race` of the steps there: when so many branches
+    have succeeded, it is done, and the rest is cancelled or may finish.
     `phase` is the part of the workflow; `undoes` the step that a compensation is for: of the only step of a foreach
     (`each.item`), which the file calls `each`, that one.
     `reads` are the steps whose record or output the step's expressions name; `reads_inputs` the inputs they name
@@ -135,7 +135,7 @@ class PlanStep:
     end: End | None = None
     enough: int | None = None
     rest: Rest = "cancel"
-    raced: bool = False
+    race: str | None = None
     conditions: tuple[str | None, ...] = ()
     branch: int | None = None
     child: str | None = None

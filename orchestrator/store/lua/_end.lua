@@ -149,7 +149,7 @@ fail = function(id, rec, failure)
     if run.phase == 'compensate' and not undo_next() then next_phase(redis.call('HGET', RUN, 'verdict')) end
   elseif item then
     finish_item(id, 'failed', rec.error)
-  elseif graph.on_error == 'continue' then
+  elseif graph.on_error == 'continue' or (graph.race and record(graph.race .. at)) then   -- or the race is over
     if live(graph) then settle(id, 'failed') end
   elseif graph.scope then
     local container = graph.scope .. at

@@ -168,7 +168,7 @@ settle = function(first, state)
         if next.enough and next.kind == 'join' and done == 'succeeded' then
           here = redis.call('HINCRBY', STEPS, '#' .. name .. '!g', 1) >= next.enough or here
         end
-        if here and (next.enough or next.raced) and record(name) then here = false end   -- it is over already
+        if here and (next.enough or next.race) and record(name) then here = false end   -- it is over already
         if here then
           local ended = arrive(name, next)
           if ended then work[#work + 1] = {name, ended} end
