@@ -69,7 +69,8 @@ class Executor:
         Returns:
             What the run may do next, or None: nothing to claim, or the answer came too late to count.
         """
-        claim = self.store.claim_step(run_id, step_id, worker=worker, lease_ms=round(self.settings.lease_s * 1000))
+        lease_ms = round(self.settings.lease_s * 1000)
+        claim = self.store.claim_step(run_id, step_id, worker=worker, lease_ms=lease_ms, pid=os.getpid())
         if claim is None:
             log.debug("nothing to claim: %s %s", run_id, step_id)
             return None

@@ -59,8 +59,9 @@ class Heartbeat:
     def _extend(self, request: Any) -> None:
         run_id, step_id = step_of(request.id)
         try:
+            pid = (self._children and request.worker_pid) or 0
             lease = self._engine.store.extend_lease(
-                run_id, step_id, worker=self._worker, lease_ms=self._engine.lease_ms
+                run_id, step_id, worker=self._worker, lease_ms=self._engine.lease_ms, pid=pid
             )
         except RunNotFound:
             return

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.agents.agent import Agent
 from orchestrator.agents.decisions import Decisions, carry_on
 from orchestrator.agents.submission import launch, order_run
+from orchestrator.documents import reason_of
 from orchestrator.errors import OrchestratorError, RunNotFound
 from orchestrator.messages import AgentMessage
 from orchestrator.records import Advance, StepError
@@ -207,7 +208,7 @@ class _Simulation:
                 if record.state is StepState.SUCCEEDED
                 else None,
                 error=record.error if record.state is not StepState.SUCCEEDED else None,
-                reason=record.reason,
+                reason=reason_of(record),
                 started_s=_seconds(record.started_at),
                 finished_s=_seconds(record.finished_at),
                 rounds=record.rounds,

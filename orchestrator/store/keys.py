@@ -22,7 +22,8 @@ class Keys:
 
     def steps(self, run_id: str) -> str:
         """hash: step id -> record (JSON); `#ID` -> needs that are done, `#ID!f` failed and `#ID!s` skipped ones; `#aID`
-        -> attempts and decisions of earlier rounds, `#pID` -> record of the round before, `#uN` -> Nth step to undo."""
+        -> attempts and decisions of earlier rounds, `#pID` -> record of the round before, `#uN` -> Nth step to undo,
+        `#x...` -> void attempt that its process has to interrupt."""
         return f"{self.prefix}run:{run_id}:steps"
 
     def outputs(self, run_id: str) -> str:

@@ -95,7 +95,7 @@ class RunStore(RunReader):
 
     # --- one attempt -----------------------------------------------------------------------------------------
 
-    def claim_step(self, run_id: str, step_id: str, *, worker: str, lease_ms: int) -> Claim | None:
+    def claim_step(self, run_id: str, step_id: str, *, worker: str, lease_ms: int, pid: int = 0) -> Claim | None:
         """Move a pending step to running for one worker.
 
         Returns:
@@ -105,7 +105,7 @@ class RunStore(RunReader):
             RunNotFound: no such run (any more).
         Script: claim_step.lua, O(values read).
         """
-        reply = self._call("claim_step", run_id, step_id, worker, lease_ms)
+        reply = self._call("claim_step", run_id, step_id, worker, lease_ms, pid)
         if reply is None:
             return None
         attempt, before, failures, body, agent, task, context, *readable = reply
@@ -171,9 +171,16 @@ class RunStore(RunReader):
         delay = -1 if retry_delay_ms is None else retry_delay_ms
         return _advance(run_id, self._call("fail_step", run_id, step_id, attempt, json.dumps(error.to_json()), delay))
 
-    def extend_lease(self, run_id: str, step_id: str, *, worker: str, lease_ms: int, attempt: int = 0) -> Lease:
-        """A heartbeat of the worker that runs the step. Script: extend_lease.lua, O(1)."""
-        return Lease(self._call("extend_lease", run_id, step_id, worker, attempt, lease_ms))
+    def extend_lease(
+        self, run_id: str, step_id: str, *, worker: str, lease_ms: int, attempt: int = 0, pid: int = 0
+    ) -> Lease:
+        """A heartbeat of the worker that runs the step.
+
+        Args:
+            attempt: the one that is meant; 0: the one of the process `pid`, which may be of an older round of a loop.
+        Script: extend_lease.lua, O(1).
+        """
+        return Lease(self._call("extend_lease", run_id, step_id, worker, attempt, lease_ms, pid))
 
     def note_progress(self, run_id: str, step_id: str, attempt: int, fraction: float | None, note: str | None) -> bool:
         """Record how far an attempt is (a share from 0 to 1). Script: note_progress.lua, O(1)."""

@@ -256,7 +256,7 @@ class Walk:
             self._check_width(step, base + outer)
             return
         for need in self._needs(base):
-            if self.plan.by_id[need].raced and not step.raced:
+            if self.plan.by_id[need].race not in (None, step.race):
                 continue  # it may have lost, without a word when it had not begun
             assert need + at in self.ended, f"{step_id} came before {need}, which it needs"
         if step.scope is not None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import RunState, StepState
-from orchestrator.testing import SimulatedRun
-from tests.patterns.traces import documented, play, simulated_trace
+from orchestrator.testing import SimulatedRun, simulate
+from tests.patterns.agents import clerk
+from tests.patterns.traces import documented, file_of, play, simulated_trace
 
-DONE, SKIPPED = StepState.SUCCEEDED, StepState.SKIPPED
+DONE, SKIPPED, CANCELLED = StepState.SUCCEEDED, StepState.SKIPPED, StepState.CANCELLED
 
 #: pattern, which of the traces in its section, inputs, signals
 TRACES: list[tuple[int, int, dict[str, Any], dict[str, Any]]] = [
@@ -24,15 +27,19 @@ TRACES: list[tuple[int, int, dict[str, Any], dict[str, Any]]] = [
     (6, 0, {"calls": ["fire", "police"]}, {}),
     (6, 1, {"calls": []}, {}),
     (7, 0, {"calls": ["fire", "police"]}, {}),
+    (9, 0, {}, {}),
     (11, 0, {}, {}),
     (12, 0, {}, {}),
     (13, 0, {}, {}),
     (14, 0, {"text": "one two"}, {}),
-    (16, 0, {}, {"contact": {"by": "call"}}),
+    (16, 0, {}, {"letter": {"from": "a customer"}}),
     (16, 1, {}, {}),
     (17, 0, {"seconds": 0}, {}),
     (21, 0, {"wanted": 3}, {}),
     (21, 1, {"wanted": 0}, {}),
+    (30, 0, {}, {}),
+    (31, 0, {}, {}),
+    (34, 0, {}, {}),
     (37, 0, {}, {}),
     (37, 1, {"photo": False}, {}),
     (37, 2, {"text": False}, {}),
@@ -55,6 +62,10 @@ def done(run: SimulatedRun) -> set[str]:
     assert run.status is RunState.SUCCEEDED, run.error
     assert {step.status for step in run.steps.values()} <= {DONE, SKIPPED}
     return {name for name, step in run.steps.items() if step.status is DONE}
+
+
+def found(run: SimulatedRun, state: StepState) -> set[str]:
+    return {name for name, step in run.steps.items() if step.status is state}
 
 
 def ends(run: SimulatedRun, *steps: str) -> list[float | None]:
@@ -108,6 +119,13 @@ def test_wcp07_the_merge_waits_for_the_branches_taken_and_for_no_other(calls: li
     assert begins(run, "report") == [at_s]
 
 
+def test_wcp09_the_first_branch_starts_the_next_step_and_the_second_changes_nothing() -> None:
+    run = play(9)
+    assert run.order == ["breathing", "triage", "pulse"]
+    assert begins(run, "triage") == ends(run, "breathing") == [1]
+    assert (ends(run, "pulse"), run.duration_s) == ([2], 2)
+
+
 def test_wcp11_the_run_ends_when_nothing_is_left_to_do() -> None:
     run = play(11)
     assert run.status is RunState.SUCCEEDED
@@ -135,14 +153,16 @@ def test_wcp14_a_step_decides_how_many_instances_there_are(text: str) -> None:
     assert run.outputs == {"text": text.upper()}
 
 
-@pytest.mark.parametrize(("signals", "taken", "at_s"), [
-    ({"contact": {"by": "call"}}, "talk", 0),
-    ({"contact": {"by": "letter"}}, "reply", 0),
-    ({}, "escalate", 48 * 3600),
+@pytest.mark.parametrize(("signals", "event", "taken", "at_s"), [
+    ({"call": {}}, "call", "talk", 0),
+    ({"letter": {}}, "letter", "reply", 0),
+    ({}, "late", "escalate", 48 * 3600),
 ])  # fmt: skip
-def test_wcp16_what_happens_first_decides(signals: dict[str, Any], taken: str, at_s: float) -> None:
+def test_wcp16_what_happens_first_decides(signals: dict[str, Any], event: str, taken: str, at_s: float) -> None:
     run = play(16, signals=signals)
-    assert done(run) == {"contact", taken}
+    assert run.status is RunState.SUCCEEDED
+    assert found(run, DONE) == {event, taken}
+    assert found(run, CANCELLED) == {"call", "letter", "late"} - {event}
     assert ends(run, taken) == [at_s]
 
 
@@ -156,6 +176,44 @@ def test_wcp21_rounds_until_the_condition_holds_and_none_if_the_first_test_fails
     assert run.order == ["write"] * 4 + ["publish"]
     assert (run.steps["improve"].rounds, run.steps["publish"].output) == (4, "text 3")
     assert play(21, {"wanted": 0}).order == ["publish"]
+
+
+def test_wcp30_two_of_three_branches_start_the_next_step_and_the_third_changes_nothing() -> None:
+    run = play(30)
+    assert run.order == ["legal", "board", "invoice", "finance"]
+    assert begins(run, "invoice") == ends(run, "board") == [2]
+    assert (ends(run, "finance"), run.duration_s) == ([3], 3)
+
+
+def test_wcp31_no_branch_counts_twice_before_all_have_counted_once() -> None:
+    run = play(31, {"delegations": 3})
+    assert run.order == ["president", "minister", "credentials", "ambassador"] * 3
+    assert run.steps["visits"].rounds == 3
+    assert (begins(run, "credentials"), run.duration_s) == ([2 * 5 + 2], 3 * 5)
+
+
+@pytest.mark.parametrize("samples", [3, 4, 8])
+def test_wcp34_so_many_instances_start_the_next_step_and_the_others_end_after_it(samples: int) -> None:
+    run = play(34, {"samples": samples})
+    notes = [f"note[{at}]" for at in range(samples)]
+    assert run.order == [*notes[:3], "release", *notes[3:]]
+    assert run.outputs == {"release": "sample 0, sample 1, sample 2"}
+    assert (begins(run, "release"), run.duration_s) == ([3], samples)
+
+
+def test_wcp34_in_rounds_the_next_one_waits_for_all_instances_if_they_are_in_a_child_run(tmp_path: Path) -> None:
+    shutil.copy(file_of(34), tmp_path / "examination.yaml")
+    file = tmp_path / "rounds.yaml"
+    file.write_text("""
+name: rounds
+steps:
+  - id: each
+    loop: {until: "${{ round.index == 1 }}", max_iterations: 2}
+    steps: [{id: examination, workflow: examination.yaml, with: {samples: 4}}]
+""")
+    run = simulate(file, agents=[clerk])
+    assert run.order == [f"examination/{step}" for step in ("note[0]", "note[1]", "note[2]", "release", "note[3]")] * 2
+    assert run.duration_s == 2 * 4
 
 
 @pytest.mark.parametrize(("photo", "text", "expected", "printed_s"), [

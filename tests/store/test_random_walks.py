@@ -9,18 +9,23 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.records import Order, StepError
+from orchestrator.agents.submission import launch, order_run
+from orchestrator.records import Order
+from orchestrator.settings import Settings
 from orchestrator.states import RUN_TRANSITIONS, TRANSITIONS, RunState, StepState
 from orchestrator.store.runs import RunStore
+from orchestrator.workflow.compiler import compile_workflow
+from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.plan import PlanStep
 from orchestrator.workflow.segments import dispatch_table
+from tests.acceptance.random_graphs import AGENTS, Generated, workflows
 from tests.conftest import KEYS
 from tests.factories import foreach, plan, task
+from tests.store.crowd import ERROR, Crowd
 
-ERROR = StepError("ValueError", "no luck")
 RUN_IFS = ("none_failed", "all_success", "any_success", "all_done")
 
 
@@ -97,8 +102,11 @@ class Walker:
         elif state is StepState.RUNNING and items is not None:
             if store.load_step(run_id, step_id)[1].get("failure"):
                 store.fail_step(run_id, step_id, 0, ERROR, retry_delay_ms=None)
-            elif all(store.read_steps(run_id)[f"{step_id}[{i}]"].state.terminal for i in range(items)
-                     if f"{step_id}[{i}]" in store.read_steps(run_id)):
+            elif all(
+                store.read_steps(run_id)[f"{step_id}[{i}]"].state.terminal
+                for i in range(items)
+                if f"{step_id}[{i}]" in store.read_steps(run_id)
+            ):
                 store.finish_step(run_id, step_id, 0, "[]")
         elif state is StepState.RUNNING:
             store.finish_step(run_id, step_id, attempts, "1")
@@ -106,9 +114,12 @@ class Walker:
             store.open_foreach(run_id, step_id, ["1", "2"], base.foreach.max_parallel)
         elif state is StepState.PENDING:
             if base.when:
-                self.random.choice([
-                    lambda: store.admit_step(run_id, step_id), lambda: store.skip_step(run_id, step_id, "no"),
-                ])()
+                self.random.choice(
+                    [
+                        lambda: store.admit_step(run_id, step_id),
+                        lambda: store.skip_step(run_id, step_id, "no"),
+                    ]
+                )()
             store.claim_step(run_id, step_id, worker="w", lease_ms=60_000)
 
 
@@ -136,3 +147,31 @@ def test_only_lawful_moves_happen(connection: redis.Redis, steps: list[PlanStep]
     assert connection.hget(KEYS.queues, "running writer") in (None, "0")
     assert connection.hget(KEYS.run(run_id), "active") == "0"
     assert all(step.state.terminal for step in store.read_steps_in_order(run_id))
+
+
+@settings(
+    max_examples=25, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)  # fmt: skip
+@given(generated=workflows(max_steps=25), seed=st.integers(0, 2**32), calls=st.integers(0, 150))
+def test_a_generated_workflow_moves_lawfully_and_ends(
+    connection: redis.Redis, tmp_path_factory: pytest.TempPathFactory, generated: Generated, seed: int, calls: int
+) -> None:
+    file = generated.write(tmp_path_factory.mktemp("walk"))
+    store = RunStore(connection, KEYS)
+    crowd = Crowd(store, seed)
+    run_id = f"walk{next(_ids)}"
+    crowd.take(launch(store, order_run(compile_workflow(load_workflow(file)), {}, Settings(), run_id=run_id))[1])
+    for _ in range(calls):
+        crowd.anything()
+    crowd.work_off(run_id)
+    assert connection.zrange(KEYS.timers, 0, -1) == [], "timers are left behind"
+    assert connection.zcard(KEYS.ready) == 0, "dispatches are left behind"
+    assert {connection.hget(KEYS.queues, f"running {agent}") for agent in AGENTS} <= {None, "0"}
+    assert not [key for key in connection.scan_iter(KEYS.limit("*")) if connection.ttl(key) < 0], (
+        "places are left behind"
+    )
+    for run in crowd.runs:
+        assert connection.hget(KEYS.run(run), "active") == "0"
+        assert all(step.state.terminal for step in store.read_steps_in_order(run))

@@ -20,6 +20,7 @@ local function end_run(state)
   run.state = state
   redis.call('HSET', RUN, 'state', state, 'finished_at', NOW)
   redis.call('HDEL', RUN, 'stopping', 'phase')
+  drop_timer('run', RUN_ID, '-', '0')
   drop_timer('decide', RUN_ID, '$outputs', '0')
   leave_slot()
   local unused = redis.call('HGET', RUN, 'signals')

@@ -159,6 +159,9 @@ local function release(id, rec)
   rec.limited = nil
 end
 
+-- The field that tells a process to interrupt an attempt which is void, where the step's record is one of a newer round.
+local function void_mark(id, worker, pid) return '#x' .. worker .. ' ' .. pid .. ' ' .. id end
+
 -- The end of an attempt, however it ended.
 local function close_attempt(id, rec)
   release(id, rec)
@@ -168,7 +171,7 @@ local function close_attempt(id, rec)
     drop_timer('timeout', RUN_ID, id, rec.attempt)
     redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), -1)
     redis.call('HINCRBY', RUN, 'active', -1)
-    rec.worker, rec.lease_until = nil, nil
+    rec.worker, rec.pid, rec.lease_until = nil, nil, nil
   end
 end
 

@@ -208,6 +208,7 @@ end
 
 local function cancel(id, rec)
   rec.stopped = rec.worker   -- tells the worker's next heartbeat to interrupt the handler
+  if rec.worker then redis.call('HSET', STEPS, void_mark(id, rec.worker, rec.pid), '1') end
   withdraw(id, rec)
   drop_timer('decide', RUN_ID, id, '0')
   drop_timer('retry', RUN_ID, id, rec.attempt or 0)

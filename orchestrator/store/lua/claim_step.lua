@@ -1,5 +1,5 @@
 -- Purpose: give a step to one worker under a lease. pending -> running | waiting (a limit is reached)
--- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms.
+-- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms, 5 process of the worker (0: not told).
 -- Returns: {attempt, attempts of earlier rounds, failures, body, agent, task, context, what `scope_of` returns}, or
 --          nil: not to be had (done, taken, not due, limited, run over). A message that is late or doubled ends here.
 -- Cost: O(inputs and steps that the step's expressions name).
@@ -71,7 +71,8 @@ started()
 redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), 1)
 redis.call('HINCRBY', RUN, 'active', 1)
 rec.attempt = (rec.attempt or 0) + 1
-rec.state, rec.worker, rec.seq, rec.reason = 'running', worker, nil, nil
+rec.state, rec.worker, rec.pid, rec.seq, rec.reason = 'running', worker, ARGV[5], nil, nil
+if rec.before then redis.call('HDEL', STEPS, void_mark(id, worker, rec.pid)) end   -- that attempt has ended
 rec.started_at = rec.started_at or NOW
 rec.lease_until = NOW + ARGV[4]
 save(id, rec)
