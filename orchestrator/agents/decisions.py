@@ -220,6 +220,9 @@ class Decisions:
         """Start the child run, or take over what came of it."""
         store = self._store
         waiting = record.get("state") == StepState.WAITING
+        if waiting and "child" not in record:  # it failed, and its retry is due later
+            store.drop_decision(run_id, step_id)
+            return None
         child_id = record["child"] if waiting else new_id()
         found = store.load_child(child_id) if waiting else None
         if found is not None:

@@ -19,7 +19,7 @@ local function end_run(state)
   if state ~= 'succeeded' then cancel_leftovers() end
   run.state = state
   redis.call('HSET', RUN, 'state', state, 'finished_at', NOW)
-  redis.call('HDEL', RUN, 'stopping', 'phase')
+  redis.call('HDEL', RUN, 'stopping', 'phase', 'time_left')
   drop_timer('run', RUN_ID, '-', '0')
   drop_timer('decide', RUN_ID, '$outputs', '0')
   leave_slot()

@@ -242,6 +242,7 @@ local function advance() return {1, run.priority, ready, decide, elsewhere} end
 -- items are done, a loop whose round is, or a step whose child run is over. Each round of a loop has decisions of its
 -- own.
 local function current(rec, attempt)
+  if attempt <= 0 and (not rec or not alive(rec)) then drop_timer('decide', RUN_ID, ARGV[2], '0') end
   if not rec then return false end
   if attempt > 0 then return rec.state == 'running' and rec.worker and rec.attempt == attempt end
   if run.state == 'paused' or -attempt ~= (rec.turn or 0) then return false end

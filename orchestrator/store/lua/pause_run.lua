@@ -19,7 +19,7 @@ if pause then
   redis.call('ZREM', TIMERS, due)
 else
   local left = redis.call('HGET', RUN, 'time_left')
-  if left then timer(NOW + left, 'run', RUN_ID, '-', '0') end
+  if left and run.phase == 'main' then timer(NOW + left, 'run', RUN_ID, '-', '0') end
   redis.call('HDEL', RUN, 'time_left')
 end
 local all = redis.call('HGETALL', STEPS)
