@@ -18,7 +18,7 @@ from tests.acceptance.generated import assert_lawful, assert_same, run_really, s
 from tests.acceptance.random_graphs import Generated, workflows
 from tests.acceptance.team import Team
 
-RUNS = int(os.environ.get("GENERATED_RUNS", "15"))
+RUNS = int(os.environ.get("GENERATED_RUNS", "40"))
 SEEN: Counter[str] = Counter()
 WRITTEN = (
     '"parallel"', '"switch"', '"default": true', '"loop"', '"delay"', '"foreach"', '"workflow"', '"for"', '"until": "2',

@@ -20,6 +20,7 @@ if run.phase == 'main' then
   if failure then redis.call('HSET', RUN, 'error', failure) else redis.call('HDEL', RUN, 'error') end
   if ARGV[4] == '1' or not begun then end_run(ARGV[2]) else next_phase(ARGV[2]) end
 else
+  cancel_leftovers()
   end_run(redis.call('HGET', RUN, 'verdict'))
 end
 return advance()
