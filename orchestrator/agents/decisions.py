@@ -86,6 +86,9 @@ class Decisions:
         if what in (CANCEL, STOP):
             return self._store.cancel_run(run_id, at_once=what == STOP)
         step, record, scope = self._store.load_decision(run_id, what)
+        if "state" not in record or StepState(record["state"]).terminal:
+            self._store.drop_decision(run_id, what)
+            return None
         turn = -int(record.get("turn", 0))
         try:
             return self._step(run_id, what, step, record, scope, turn)
