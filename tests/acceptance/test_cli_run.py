@@ -120,7 +120,8 @@ def test_own_timeout_exits_3_and_the_run_goes_on(project: Project) -> None:
     run = json.loads(done.stdout)
     assert run["status"] in ("pending", "running")
     assert f"orchestrator cancel {run['run_id']}" in done.stderr
-    assert project.json("cancel", run["run_id"])["status"] == "cancelled"
+    cancelled = project.json("cancel", run["run_id"])
+    assert cancelled["status"] == "cancelled", cancelled["error"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -130,7 +130,7 @@ class Crowd:
     def work_off(self, run_id: str) -> None:
         """Do what is to be done until the run and its children are over."""
         for _ in range(3000):
-            if all(self.store.read_run(run).state.terminal for run in self.runs):
+            if not self.undecided and all(self.store.read_run(run).state.terminal for run in self.runs):
                 return
             for run in self.runs:
                 with suppress(RunOver):
