@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint bench bench-messages kills storm clean
+.PHONY: demo test test-fast lint bench bench-messages kills storm generated scale clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 
 # All tests, on a real server with real workers. `make test-fast` leaves out those that start worker processes.
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 test-fast: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/unit tests/properties tests/store $(TESTS)
@@ -36,6 +36,14 @@ kills: $(VENV)/.installed
 # 20,000 messages while every second one worker dies; exits 1 if one is lost; writes benchmarks/results/.
 storm: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.storm
+
+# 400 generated workflows that use every construct, simulated and on live workers: both must do the same.
+generated: $(VENV)/.installed-dev
+	@GENERATED_RUNS=400 $(BIN)/python -m pytest tests/acceptance/test_random_graphs.py
+
+# A foreach over 10,000 items, a chain of 3,000 steps, 3,000 edges, 32 containers deep; writes benchmarks/results/.
+scale: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks.scale
 
 clean:
 	rm -rf $(VENV) .orchestrator build *.egg-info

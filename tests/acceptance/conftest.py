@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.team import Team, team
+
+#: Tests of messages beside those of runs: two groups of about the same length, one for each of two processes.
+_OF_MESSAGES = ("cli_messages", "memory_sink", "messages", "migration", "own_server", "cli_up", "handlers", "timeouts")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep these tests apart into two groups, within which they run one after the other: they measure time."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            group = "messages" if item.path.stem.removeprefix("test_") in _OF_MESSAGES else "runs"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -41,10 +42,15 @@ class Generated:
 
 @st.composite
 def workflows(draw: st.DrawFn, max_steps: int = 40) -> Generated:
-    """A workflow with its files."""
-    files = _Files(draw)
-    sequential = draw(st.booleans())
-    files.add("main", draw(st.integers(3, max_steps)), _Place(sequential))
+    """A workflow with its files.
+
+    Hypothesis gives the seed only: its own draws come in families of much the same workflow, and rare constructs stay
+    out of most of them. They shrink, but live workers make that a matter of hours.
+    """
+    chance = draw(st.randoms(use_true_random=True))
+    files = _Files(chance)
+    sequential = chance.random() < 0.5
+    files.add("main", chance.randint(min(8, max_steps), max_steps), _Place(sequential))
     return Generated(files.texts, SIGNALS, sequential)
 
 
@@ -91,8 +97,8 @@ class _Scope:
 class _Files:
     """The texts of a workflow and of those it runs; a later one never runs an earlier one."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
+    def __init__(self, chance: Random) -> None:
+        self.chance = chance
         self.texts: dict[str, str] = {}
 
     def add(self, stem: str, steps: int, place: _Place, depth: int = 0) -> str:
@@ -108,7 +114,7 @@ class _Writer:
 
     def __init__(self, files: _Files, steps: int, depth: int) -> None:
         self.files = files
-        self.draw = files.draw
+        self.chance = files.chance
         self.left = steps
         self.depth = depth  # in workflows that run workflows
         self.ids = 0
@@ -131,11 +137,11 @@ class _Writer:
 
     def _outputs(self, shown: Shapes) -> Json:
         outputs: dict[str, Json] = {"n": "${{ inputs.x }}"}
-        for name in self.draw(st.lists(st.sampled_from(sorted(shown)), max_size=5, unique=True)) if shown else ():
+        for name in self.chance.sample(sorted(shown), self.chance.randint(0, min(5, len(shown)))):
             outputs[name] = [f"${{{{ steps.{name}.{part} }}}}" for part in ("status", "output", "attempts")]
         with_n = [name for name, shape in shown.items() if shape in ("n", "items")]
         if with_n and self._often(10):  # of a step that may not have succeeded: then the run fails at its very end
-            outputs["late"] = f"${{{{ steps.{self.draw(st.sampled_from(with_n))}.output.n }}}}"
+            outputs["late"] = f"${{{{ steps.{self.chance.choice(with_n)}.output.n }}}}"
         return outputs
 
     # --- blocks and containers -------------------------------------------------------------------------------
@@ -156,23 +162,23 @@ class _Writer:
         name = self._id()
         step: dict[str, Json] = {"id": name}
         if place.free and scope.needable and self._often(60):
-            names = st.sampled_from(sorted(scope.needable))
-            needs = self.draw(st.lists(names, unique=True, min_size=int(scope.begun), max_size=4))
+            names = sorted(scope.needable)
+            needs = self.chance.sample(names, self.chance.randint(int(scope.begun), min(4, len(names))))
             step["needs"] = needs
             known = dict(scope.base)
             for need in needs:
                 known |= scope.needable[need]
             if needs and self._often(40):
-                step["run_if"] = self.draw(st.sampled_from(RUN_IFS))
+                step["run_if"] = self.chance.choice(RUN_IFS)
         kinds = ["task"] * 8 + ["set"] * 3 + ["each"] * 2 + ["wait"] * 2
         if self.left > 0 and place.depth < MAX_DEPTH:
             kinds += ["parallel", "steps", "switch", "switch"]
             kinds += ["loop", "loop", "foreach", "foreach"] if place.times * 2 <= MAX_TIMES else []
-            kinds.append("race")
+            kinds += ["race"] * (4 if self.free and place.free else 1)
         kinds += ["end"] if place.alone and place.phase == "main" and self.ids > 9 else []
         if self.left > 0 and self.depth < 2 and place.phase == "main" and place.times <= 4:
-            kinds.append("workflow")
-        kind = self.draw(st.sampled_from(kinds))
+            kinds += ["workflow"] * (2 + 4 * self.depth)
+        kind = self.chance.choice(kinds)
         if self._often(15):
             step["when"] = self._condition(place, known)
         gives: Shapes = getattr(self, f"_{kind}")(step, place, scope, known)
@@ -185,11 +191,11 @@ class _Writer:
 
     def _parallel(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         branches, gives = [], Shapes()
-        width = 1 if place.sequential else self.draw(st.integers(1, 4))
+        width = 1 if place.sequential else self.chance.randint(1, 4)
         inside = (place.beside() if width > 1 else place).deeper()
         scope = scope if place.free or width == 1 else _Scope(known, begun=True)
         for _ in range(width):
-            block, more = self._block(inside, scope, known, self.draw(st.integers(1, 4)))
+            block, more = self._block(inside, scope, known, self.chance.randint(1, 4))
             branches.append(block[0] if len(block) == 1 else {"steps": block})
             gives |= more
         step["parallel"] = branches
@@ -198,32 +204,32 @@ class _Writer:
     def _race(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         """One branch is enough, and it is always the same: the other waits for ever, or goes on whoever is first."""
         quick, waits, last = self._id(), self._id(), self._id()
-        works: Json = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix", "with": {"values": [quick]}}
-        works = self.draw(st.sampled_from([works, {"set": {"n": 1}}]))
+        works: Json = {"agent": self.chance.choice(AGENTS), "task": "mix", "with": {"values": [quick]}}
+        works = self.chance.choice([works, {"set": {"n": 1}}])
         goes_on = self.free and place.free and place.loop is None and not place.item and self._often(50)
         wait = {"for": "4ms"} if goes_on else {"signal": "never"}
         branches = [{"id": quick, **works}, {"steps": [{"id": waits, "wait": wait}, {"id": last, "set": {"n": 2}}]}]
-        step |= {"parallel": self.draw(st.permutations(branches)), "enough": 1}
+        step |= {"parallel": self.chance.sample(branches, 2), "enough": 1}
         if goes_on:
             step["rest"] = "finish"
             return {}  # how far it is by then, nobody knows
         return {quick: "n", waits: "any", last: "n"}
 
     def _end(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
-        step["end"] = {"status": self.draw(st.sampled_from(["succeeded", "failed"]))}
+        step["end"] = {"status": self.chance.choice(["succeeded", "failed"])}
         if self._often(50):
             step["end"]["message"] = f"after {self._number(place, known)}"
         step["when"] = self._condition(place, known)
         return {}
 
     def _steps(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
-        step["steps"], gives = self._block(place.deeper(), scope, known, self.draw(st.integers(1, 4)))
+        step["steps"], gives = self._block(place.deeper(), scope, known, self.chance.randint(1, 4))
         return gives
 
     def _switch(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
         branches, gives = [], Shapes()
-        for _ in range(self.draw(st.integers(1, 3))):
-            block, more = self._block(place.deeper(), scope, known, self.draw(st.integers(1, 3)))
+        for _ in range(self.chance.randint(1, 3)):
+            block, more = self._block(place.deeper(), scope, known, self.chance.randint(1, 3))
             branches.append({"when": self._condition(place, known), "steps": block})
             gives |= more
         if self._often(40):
@@ -239,19 +245,20 @@ class _Writer:
         body = replace(place, hard=True, alone=alone, free=False, times=place.times * times, **inside).deeper()
         if not place.sequential and self._often(20):
             body = body.beside()
-        return self._block(body, _Scope(known), known, self.draw(st.integers(1, 4)))
+        return self._block(body, _Scope(known), known, self.chance.randint(1, 4))
 
     def _loop(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
-        rounds = self.draw(st.integers(1, 3))
+        rounds = self.chance.choice([1, 2, 2, 3])
         inner: list[str] = []
         step["steps"], gives = self._body(place, known, rounds, loop=inner, each=False)
         counters = [name for name in inner if gives.get(name) == "n"]
-        last = f"round.index >= {self.draw(st.integers(0, rounds))}"
-        untils = [last, last, "true"] + [f"steps.{name}.status == 'succeeded'" for name in inner if name in gives]
-        untils += [f"steps.{name}.output.n % 2 == 0" for name in counters]
-        step["loop"] = {"until": f"${{{{ {self.draw(st.sampled_from(untils))} }}}}", "max_iterations": rounds}
+        last = f"round.index >= {self.chance.randint(0, rounds)}"
+        untils = [last, "true", *[f"round.index == {rounds - 1}"] * 3]
+        untils += [f"steps.{name}.status == 'succeeded'" for name in inner[-1:] if name in gives]
+        untils += [f"steps.{name}.output.n % 2 == 0" for name in counters[-1:]]
+        step["loop"] = {"until": f"${{{{ {self.chance.choice(untils)} }}}}", "max_iterations": rounds}
         if self._often(30):
-            step["loop"]["delay"] = self.draw(st.sampled_from(["1ms", "4ms"]))
+            step["loop"]["delay"] = self.chance.choice(["1ms", "4ms"])
         self._soften(step, place)
         return {**gives, step["id"]: "none"}
 
@@ -276,12 +283,12 @@ class _Writer:
         waits: list[Json] = [{"for": "2ms"}, {"for": "${{ '3ms' }}"}, {"until": "2020-01-01T00:00:00Z"}]
         waits += [{"signal": name, "timeout": "1h"} for name in SIGNALS] + [{"signal": "blue"}]
         waits += [{"signal": "never", "timeout": "3ms", "on_timeout": end} for end in ("continue", "fail")]
-        step["wait"] = self.draw(st.sampled_from(waits))
+        step["wait"] = self.chance.choice(waits)
         self._soften(step, place)
         return {step["id"]: "any"}
 
     def _workflow(self, step: Json, place: _Place, scope: _Scope, known: Shapes) -> Shapes:
-        steps = self.draw(st.integers(1, min(6, self.left)))
+        steps = self.chance.randint(min(3, self.left), min(8, self.left))
         self.left -= steps
         own = _Place(place.sequential, times=place.times * 2, depth=1)
         step["workflow"] = self.files.add("child", steps, own, self.depth + 1)
@@ -307,40 +314,40 @@ class _Writer:
 
     def _task(self, step: Json, place: _Place, scope: _Scope, known: Shapes, inside: _Place | None = None) -> Shapes:
         inside = inside or place
-        step |= {"capability": "lifting"} if self._often(8) else {"agent": self.draw(st.sampled_from(AGENTS))}
-        values = [self._value(inside, known) for _ in range(self.draw(st.integers(0, 2)))]
+        step |= {"capability": "lifting"} if self._often(8) else {"agent": self.chance.choice(AGENTS)}
+        values = [self._value(inside, known) for _ in range(self.chance.randint(0, 2))]
         step |= {"task": "mix", "with": {"values": values}}
-        mood = self.draw(st.sampled_from(["well"] * (18 if place.hard else 8) + ["flaky"] * 3 + ["broken"]))
+        mood = self.chance.choice(["well"] * (18 if place.hard else 8) + ["flaky"] * 3 + ["broken"])
         if mood != "well":
             step["with"][mood] = True
         if self._often(60 if mood == "flaky" else 15):
-            step["retry"] = {"max_attempts": self.draw(st.integers(2, 3)), "delay": "1ms"}
+            step["retry"] = {"max_attempts": self.chance.randint(2, 3), "delay": "1ms"}
             step["retry"] |= {"give_up_on": ["ValueError"]} if self._often(20) else {"max_delay": "2ms", "jitter": True}
         if self._often(60 if mood != "well" else 5):
-            step["fallback"] = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix"}
+            step["fallback"] = {"agent": self.chance.choice(AGENTS), "task": "mix"}
         if self._often(15):
-            step["priority"] = self.draw(st.sampled_from(["low", "high", "emergency"]))
+            step["priority"] = self.chance.choice(["low", "high", "emergency"])
         if self._often(12):
-            key = self.draw(st.sampled_from(["${{ run.id }}", f"all-{step['id']}-${{{{ run.id }}}}"]))
-            most = {"key": f"most-{key}", "max": self.draw(st.integers(1, 3))}
+            key = self.chance.choice(["${{ run.id }}", f"all-{step['id']}-${{{{ run.id }}}}"])
+            most = {"key": f"most-{key}", "max": self.chance.randint(1, 3)}
             step["limits"] = [{"key": f"rate-{key}", "rate": "1000/1m"}, most]
         elif self._often(5):
             step["limits"] = [{"key": "everybody", "max": 50}]
         if place.sequential and self._often(20):  # beside one another, who is first would fill the cache
-            step["cache"] = {"key": self.draw(st.sampled_from(["a ${{ run.id }}", "b ${{ run.id }}"])), "ttl": "1h"}
+            step["cache"] = {"key": self.chance.choice(["a ${{ run.id }}", "b ${{ run.id }}"]), "ttl": "1h"}
         if self._often(15):
-            fields = self.draw(st.sampled_from([["n"]] * (8 if place.hard else 3) + [["missing"]]))
+            fields = self.chance.choice([["n"]] * (8 if place.hard else 3) + [["missing"]])
             step["output_schema"] = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": fields}
         self._compensated(step, inside)
         self._soften(step, place)
         return {step["id"]: "n"}
 
     def _compensated(self, step: Json, inside: _Place) -> None:
-        if inside.phase != "main" or not self._often(25):
+        if inside.phase != "main" or not self._often(75 if inside.loop is not None else 25):
             return
         values = [f"${{{{ steps.{step['id']}.output }}}}", *(["${{ item }}"] if inside.item else [])]
-        undo: dict[str, Json] = {"agent": self.draw(st.sampled_from(AGENTS)), "task": "mix", "with": {"values": values}}
-        mood = self.draw(st.sampled_from(["well", "well", "well", "flaky", "broken"]))
+        undo: dict[str, Json] = {"agent": self.chance.choice(AGENTS), "task": "mix", "with": {"values": values}}
+        mood = self.chance.choice(["well", "well", "well", "flaky", "broken"])
         if mood != "well":
             undo["with"][mood] = True
         if mood == "flaky":
@@ -351,15 +358,15 @@ class _Writer:
         lists = [f"${{{{ steps.{name}.output }}}}" for name, shape in known.items() if shape == "list"]
         lists += [f"${{{{ steps.{name}.output.list }}}}" for name, shape in known.items() if shape == "items"]
         if lists and self._often(30):
-            step["foreach"] = self.draw(st.sampled_from(lists))
+            step["foreach"] = self.chance.choice(lists)
         else:
-            step["foreach"] = self.draw(st.lists(st.sampled_from([0, 1, 2.5, "x", None, [1], {"n": 1}]), max_size=3))
+            step["foreach"] = self.chance.choices([0, 1, 2.5, "x", None, [1], {"n": 1}], k=self.chance.randint(0, 3))
         if place.sequential or self._often(50):
-            step["max_parallel"] = 1 if place.sequential else self.draw(st.integers(1, 3))
+            step["max_parallel"] = 1 if place.sequential else self.chance.randint(1, 3)
         calm = step.get("max_parallel") == 1  # so when an item fails, those before it are done, the others not begun
-        step["on_item_error"] = self.draw(st.sampled_from(["fail", "collect", "skip"] if calm else ["collect", "skip"]))
+        step["on_item_error"] = self.chance.choice(["fail", "collect", "skip"] if calm else ["collect", "skip"])
         if calm and self._often(25):
-            step["enough"] = self.draw(st.integers(1, 2))
+            step["enough"] = self.chance.randint(1, 2)
 
     # --- conditions and values -------------------------------------------------------------------------------
 
@@ -379,8 +386,8 @@ class _Writer:
             found += ["round.index == 0", "round.index > 0", "round.previous == null"]
         if place.item:
             found += ["index == 0", "item != null", "index % 2 == 1"]
-        text = self.draw(st.sampled_from(found))
-        return self.draw(st.booleans()) if text == "true" else f"${{{{ {text} }}}}"
+        text = self.chance.choice(found)
+        return self._often(50) if text == "true" else f"${{{{ {text} }}}}"
 
     def _value(self, place: _Place, known: Shapes) -> Json:
         """A literal, or what is readable here; to read `n` of nothing is a mistake that fails the step."""
@@ -398,23 +405,23 @@ class _Writer:
         if place.phase != "main":
             found += ["run.error == null ? '' : run.error.type", "run.error == null ? '' : run.error.step"]
         if self._often(25):
-            return self.draw(st.sampled_from(LITERALS))
-        text = f"${{{{ {self.draw(st.sampled_from(found))} }}}}"
+            return self.chance.choice(LITERALS)
+        text = f"${{{{ {self.chance.choice(found)} }}}}"
         return f"as text: {text}" if self._often(10) else text
 
     def _number(self, place: _Place, known: Shapes) -> Json:
         found: list[Json] = [1, 60, *(["${{ round.index * 2 }}"] * 2 if place.loop is not None else [])]
         found += ["${{ index + 1 }}"] if place.item else []
         found += [f"${{{{ steps.{name}.attempts + 1 }}}}" for name in self._some(known)]
-        return self.draw(st.sampled_from(found))
+        return self.chance.choice(found)
 
     def _some(self, known: Shapes) -> list[str]:
         """The newest of what is readable, and one that is older."""
         names = list(known)
-        return names[-3:] + ([self.draw(st.sampled_from(names[:-3]))] if len(names) > 3 else [])
+        return names[-3:] + ([self.chance.choice(names[:-3])] if len(names) > 3 else [])
 
     def _often(self, percent: int) -> bool:
-        return self.draw(st.integers(0, 99)) < percent
+        return self.chance.randint(0, 99) < percent
 
     def _id(self) -> str:
         self.ids += 1

@@ -52,9 +52,10 @@ def test_the_engine_does_what_the_simulation_does(crew: Team, generated: Generat
     assert_same(family, expected, sequential=generated.sequential)
 
 
-@pytest.mark.skipif(RUNS < 200, reason="takes more runs")
-def test_the_runs_used_every_construct() -> None:
-    assert {word for word in (*WRITTEN, *ENDED) if not SEEN[word]} == set()
+if RUNS >= 200:  # fewer need not have come by all of them
+
+    def test_the_runs_used_every_construct() -> None:
+        assert {word for word in (*WRITTEN, *ENDED) if not SEEN[word]} == set()
 
 
 def constructs(generated: Generated, run: SimulatedRun) -> set[str]:

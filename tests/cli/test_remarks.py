@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from orchestrator.cli.text import clock, day_and_clock
 from orchestrator.records import RunRecord, StepError, StepRecord
 from orchestrator.states import RunState, StepState
 
-NOW = int(time.time() * 1000)
+NOW = int(datetime.now().replace(hour=12, minute=0, second=0, microsecond=0).timestamp() * 1000)
 LATER = NOW + 10 * 86_400_000
 ERROR = StepError("ValueError", "no luck")
 
