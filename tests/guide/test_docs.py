@@ -125,7 +125,9 @@ def test_the_tests_in_the_docs_pass(block: Block, folder: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "workflows").glob("*.yaml")), ids=lambda path: path.name)
 def test_a_workflow_that_comes_with_it_compiles(file: Path) -> None:
-    compile_workflow(load_workflow(file), agents=load_agents(["workers"]).catalog())
+    loaded = load_workflow(file)
+    plan = compile_workflow(loaded, agents=load_agents(["workers"]).catalog())
+    assert [result for case in loaded.spec.tests if not (result := run_case(plan, case)).ok] == []
 
 
 def test_functions_named_in_the_docs_exist() -> None:
