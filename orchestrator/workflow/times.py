@@ -20,6 +20,12 @@ def parse_duration(value: Any) -> int:
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
+def format_duration(ms: int) -> str:
+    """The duration as a workflow writes it, in the largest unit that fits."""
+    unit = next(unit for unit, size in reversed(_UNITS_MS.items()) if ms % size == 0)
+    return f"{ms // _UNITS_MS[unit]}{unit}"
+
+
 def parse_time(value: Any) -> int:
     """Milliseconds since the epoch of an RFC 3339 time with its zone. Raises ValueError, which says what to write."""
     hint = "write it as 2026-12-24T18:00:00+01:00, or with Z for UTC"

@@ -45,6 +45,55 @@ def test_dot_escapes_its_labels() -> None:
     assert lines[-1] == "}"
 
 
+WHOLE = """name: whole
+steps:
+  - {id: a, agent: clerk, compensate: {agent: clerk, task: note}}
+  - id: polish
+    loop: {until: "${{ steps.c.output.v > 2 }}", max_iterations: 3}
+    steps:
+      - {id: b, foreach: [1], steps: [{id: deep, set: {}}]}
+      - {id: c, set: {v: 1}}
+  - id: s
+    switch:
+      - {when: "${{ steps.c.output.v > 1 }}", steps: [{id: d, wait: {for: 90s}}]}
+      - {default: true, steps: [{id: e, wait: {signal: go}}, {id: f, end: {status: failed}}]}
+  - id: race
+    enough: 1
+    parallel: [{id: g, wait: {until: "2026-01-01T00:00:00Z"}}, {id: h, capability: office, foreach: [1]}]
+  - {id: i, set: {}}
+on_failure: [{id: j, set: {}}]
+finally: [{id: k, set: {}}]
+"""
+
+
+def test_the_whole_language_can_be_drawn() -> None:
+    plan = plan_of(WHOLE)
+    assert graph(plan, "text").splitlines() == [
+        "whole",
+        "   1  a         clerk.a undo: clerk.note",
+        "   2  polish    loop until ${{ steps.c.output.v > 2 }}, at most 3 rounds  <- a",
+        "   3    b       for each item",
+        "   4      deep  set",
+        "   4    c       set  <- b",
+        "   3  d         wait 90s  <- s",
+        "   3  e         wait for the signal go  <- s",
+        "   4  f         end: failed  <- e",
+        "   5  g         wait until 2026-01-01T00:00:00Z  <- d, f",
+        "   5  h         for each: capability-office.h.item  <- d, f",
+        "   6  i         set  <- g, h",
+        "on_failure",
+        "   1  j         set",
+        "finally",
+        "   1  k         set",
+    ]
+    mermaid = graph(plan, "mermaid").splitlines()
+    assert '  subgraph n1b["each round of polish"]' in mermaid
+    assert mermaid.count("  end") + mermaid.count("    end") == 4
+    dot = graph(plan, "dot")
+    assert 'subgraph "cluster each item of b" {' in dot
+    assert dot.count("{") == dot.count("}")
+
+
 def test_every_format_draws_every_step() -> None:
     for name in FORMATS:
         picture = graph(PLAN, name)
