@@ -371,4 +371,5 @@ def _step_view(record: str | None, output: str | None, unreached: StepState = St
 
 
 def _without_traceback(error: dict[str, Json] | None) -> dict[str, Json] | None:
-    return {key: value for key, value in error.items() if key != "traceback"} if error else None
+    # In this order: the scripts give the fields in that of a Lua table, and inside a text the order shows.
+    return {key: error[key] for key in ("type", "message", "step", "attempt") if key in error} if error else None

@@ -16,12 +16,12 @@ def resolve_agent(node: Node, spec: Step, graph: Graph, agents: Catalog | None) 
     if spec.agent is None and spec.capability is None:
         return None, None
     if agents is None:
-        return spec.agent or f"capability-{spec.capability}", spec.task or node.id
+        return spec.agent or f"capability-{spec.capability}", spec.task or node.id.removesuffix(".item")
     agent = _agent(node, spec, graph, agents)
     if agent is None:
         return spec.agent, spec.task
     if agent.has_tasks_unknown:
-        return agent.name, spec.task or node.id
+        return agent.name, spec.task or node.id.removesuffix(".item")
     task = _task(node, spec, graph, agent)
     if task is not None:
         _check_parameters(node, spec, graph, f"{agent.name}.{task.name}", task)

@@ -79,7 +79,7 @@ def test_the_whole_language_can_be_drawn() -> None:
         "   3  e         wait for the signal go  <- s",
         "   4  f         end: failed  <- e",
         "   5  g         wait until 2026-01-01T00:00:00Z  <- d, f",
-        "   5  h         for each: capability-office.h.item  <- d, f",
+        "   5  h         for each: capability-office.h  <- d, f",
         "   6  i         set  <- g, h",
         "on_failure",
         "   1  j         set",
