@@ -24,6 +24,7 @@ from orchestrator.records import Advance, Ready, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
 from orchestrator.store.directory import Directory
+from orchestrator.store.rows import visible_id
 from orchestrator.store.runs import RunStore
 from orchestrator.store.values import unpack
 from orchestrator.workflow.explain import kind
@@ -117,7 +118,7 @@ class Decisions:
             return store.take_branch(run_id, step_id, self._branch(step, scope), turn)
         if step.end is not None:
             message = None if step.end.message is None else self._text(step.end.message, scope)
-            error = StepError("Ended", message or "the workflow ends here", step_id)
+            error = StepError("Ended", message or "the workflow ends here", visible_id(step_id))
             return store.stop_step(run_id, step_id, error if step.end.status == "failed" else None, turn)
         if step.kind == "wait":
             return self._wait(run_id, step_id, step, scope, turn)
@@ -275,7 +276,7 @@ class Decisions:
         record: dict[str, Json] | None = None,
     ) -> Advance | None:  # fmt: skip
         delay_ms = next_delay_ms(step.retry, (record or {}).get("failures", 0) + 1, error) if step else None
-        return self._store.fail_step(run_id, step_id, turn, step_error(error, step_id), retry_delay_ms=delay_ms)
+        return self._store.fail_step(run_id, step_id, turn, step_error(error, visible_id(step_id)), retry_delay_ms=delay_ms)
 
     def _encode(self, value: Json, what: str) -> str:
         return encode(value, max_bytes=self._settings.max_output_bytes, what=what)

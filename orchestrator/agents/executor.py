@@ -174,13 +174,13 @@ class Executor:
             return self._failed(claim, StepTimeout(f"the attempt ran longer than {limit_ms / 1000:g} s"), Secrets())
         # Not its own time-out: the run was cancelled (the store then refuses this), or the signal was meant for the
         # attempt before this one. Either way nobody is to blame, so the attempt is offered again.
-        error = step_error(LeaseLost("the attempt was interrupted"), claim.step_id, claim.number)
+        error = step_error(LeaseLost("the attempt was interrupted"), claim.shown_id, claim.number)
         return self._committed(
             claim, self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
         )
 
     def _failed(self, claim: Claim, error: BaseException, secrets: Secrets) -> Advance | None:
-        stored = step_error(error, claim.step_id, claim.number, trace=True, redact=secrets.redact)
+        stored = step_error(error, claim.shown_id, claim.number, trace=True, redact=secrets.redact)
         log.warning("%s %s failed: %s\n%s", claim.run_id, claim.step_id, stored.type, stored.traceback)
         delay_ms = next_delay_ms(claim.step.retry, claim.failures + 1, error)
         return self._committed(

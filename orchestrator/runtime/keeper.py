@@ -20,6 +20,7 @@ from orchestrator.runtime.broker import empty_queues
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.schedule import fire
+from orchestrator.store.rows import visible_id
 from orchestrator.store.timers import Timer
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Keeper:
             timer.step_id,
             timer.attempt,
             max_losses=self._engine.settings.max_losses,
-            error=step_error(error, timer.step_id, timer.attempt),
+            error=step_error(error, visible_id(timer.step_id), timer.attempt),
         )
 
     def _wake(self, timer: Timer) -> Advance | None:
@@ -118,7 +119,7 @@ class Keeper:
             timer.run_id,
             timer.step_id,
             timer.attempt,
-            step_error(error, timer.step_id, timer.attempt),
+            step_error(error, visible_id(timer.step_id), timer.attempt),
             retry_delay_ms=delay_ms,
         )
         if advance is None:
