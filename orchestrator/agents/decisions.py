@@ -276,7 +276,8 @@ class Decisions:
         record: dict[str, Json] | None = None,
     ) -> Advance | None:  # fmt: skip
         delay_ms = next_delay_ms(step.retry, (record or {}).get("failures", 0) + 1, error) if step else None
-        return self._store.fail_step(run_id, step_id, turn, step_error(error, visible_id(step_id)), retry_delay_ms=delay_ms)
+        stored = step_error(error, visible_id(step_id))
+        return self._store.fail_step(run_id, step_id, turn, stored, retry_delay_ms=delay_ms)
 
     def _encode(self, value: Json, what: str) -> str:
         return encode(value, max_bytes=self._settings.max_output_bytes, what=what)
