@@ -69,23 +69,34 @@ def make_app(url: str, transport: str) -> Any:
 
 def run(transport: str, kills: int, seed: int = 1) -> dict[str, Any]:
     """Kill a busy worker again and again, then count what is where."""
-    chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as folder, embedded.acquire(Path(folder) / "home") as server:
-        client = redis.Redis(unix_socket_path=str(server.socket_path), decode_responses=True)
-        publisher = Publisher(make_app(server.url, transport), client)
-        publisher.start()
-        for _ in range(kills):
-            worker = start_worker(server.url, transport, "-Q", QUEUE, "-c", "2")
-            try:
-                wanted = client.llen("done") + 20
-                until(partial(has_done, client, wanted), "the worker is busy")
-                time.sleep(chance.uniform(0, 0.1))
-            finally:
-                worker.send_signal(signal.SIGKILL)
-                worker.wait()
-        publisher.stop.set()
-        publisher.join()
-        return {"transport": transport, "kills": kills, **count(client, publisher.published)}
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        with embedded.acquire(home) as server:
+            found = kill_again_and_again(server, transport, kills, random.Random(seed))
+        # The server's guard tidies the folder, which nobody may remove meanwhile.
+        until(lambda: embedded.status(home).guard_pid is None, "the end of the server")
+        return found
+
+
+def kill_again_and_again(
+    server: embedded.EmbeddedServer, transport: str, kills: int, chance: random.Random
+) -> dict[str, Any]:
+    """What `run` does, on a server that is there."""
+    client = redis.Redis(unix_socket_path=str(server.socket_path), decode_responses=True)
+    publisher = Publisher(make_app(server.url, transport), client)
+    publisher.start()
+    for _ in range(kills):
+        worker = start_worker(server.url, transport, "-Q", QUEUE, "-c", "2")
+        try:
+            wanted = client.llen("done") + 20
+            until(partial(has_done, client, wanted), "the worker is busy")
+            time.sleep(chance.uniform(0, 0.1))
+        finally:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+    publisher.stop.set()
+    publisher.join()
+    return {"transport": transport, "kills": kills, **count(client, publisher.published)}
 
 
 def count(client: redis.Redis, published: int) -> dict[str, Any]:
