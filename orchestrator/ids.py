@@ -1,14 +1,28 @@
-"""Ids that sort by time and do not collide."""
+"""Ids: new ones that sort by time and do not collide, and the parts of those of steps in a run."""
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_BASE = re.compile(r"[^\[~]+")
 
 
 def new_id() -> str:
     """18 characters: 10 of the time in milliseconds, 8 random ones (40 bits)."""
     value = (time.time_ns() // 1_000_000) << 40 | secrets.randbits(40)
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(85, -1, -5))
+
+
+def base_of(step_id: str) -> str:
+    """The id in the plan of an id in a run: without the numbers of items and rounds."""
+    found = _BASE.match(step_id)
+    return found[0] if found else step_id
+
+
+def visible_id(step_id: str) -> str:
+    """The id as people see it: the only step of an item goes by the item's id."""
+    return step_id.replace(".item[", "[")
+

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.ids import visible_id
 from orchestrator.messages import AgentMessage
 from orchestrator.states import HandoffState, MessageState, RunState, StepState
 
@@ -147,7 +148,7 @@ class Claim:
     @property
     def shown_id(self) -> str:
         """The id as people see it: the only step of an item goes by the item's id."""
-        return self.step_id.replace(".item[", "[")
+        return visible_id(self.step_id)
 
 
 @dataclass(frozen=True, slots=True)

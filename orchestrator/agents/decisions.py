@@ -19,16 +19,15 @@ from orchestrator.agents.rerun import plan_rerun
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
 from orchestrator.errors import ChildRunFailed, LoopExhausted, NotEnough, OrchestratorError, RunNotFound, RunNotOver
-from orchestrator.ids import new_id
+from orchestrator.ids import new_id, visible_id
 from orchestrator.records import Advance, Ready, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
 from orchestrator.store.directory import Directory
-from orchestrator.store.rows import visible_id
 from orchestrator.store.runs import RunStore
 from orchestrator.store.values import unpack
 from orchestrator.workflow.explain import kind
-from orchestrator.workflow.expressions import evaluate_bool, render
+from orchestrator.workflow.expressions import as_text, evaluate_bool, render
 from orchestrator.workflow.plan import ForEach, Limit, PlanStep
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration, parse_time
 
@@ -159,8 +158,7 @@ class Decisions:
         return self._store.keys.cache(sha256(told.encode()).hexdigest())
 
     def _text(self, template: str, scope: dict[str, Json]) -> str:
-        value = render(template, scope, limit_s=self._limit_s)
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return as_text(render(template, scope, limit_s=self._limit_s))
 
     # --- containers ------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ The executor knows no Celery. What a duplicate, late or outdated attempt wants t
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import os
@@ -120,14 +119,14 @@ class Executor:
         if ear is None:
             raise UnknownTask(f"agent {agent.name} has no handler for messages of type {message.message_type}")
         arguments = {ear.context_parameter: ctx} if ear.context_parameter else {}
-        return _await(ear.fn(message, **arguments))
+        return loop.settle(ear.fn(message, **arguments))
 
     def _work(self, agent: Agent, name: str, offer: Json, ctx: Context) -> Json:
         task = self.registry.task(agent.name, name)
         arguments = task.check_input(fitting(task.info, offer))
         if task.context_parameter:
             arguments[task.context_parameter] = ctx
-        return task.check_output(_await(task.fn(**arguments)))
+        return task.check_output(loop.settle(task.fn(**arguments)))
 
     def _publish(self, drafts: list[Draft], advance: Advance | None) -> None:
         """Send the rings of what the handler sent, where the script could not."""
@@ -151,7 +150,7 @@ class Executor:
                 link=link,
                 idempotency_key=claim.idempotency_key,
             )
-        result = _await(task.fn(**arguments))
+        result = loop.settle(task.fn(**arguments))
         if isinstance(result, Done):
             result = result.output
         if isinstance(result, Handoff):
@@ -197,11 +196,6 @@ def check_schema(step: PlanStep, text: str) -> None:
     """Raises HandlerOutputInvalid: the output (JSON text) does not fit the step's `output_schema`."""
     if step.output_schema is not None and (wrong := misfit(step.output_schema, json.loads(text))):
         raise HandlerOutputInvalid(f"the output does not fit output_schema: {wrong}")
-
-
-def _await(result: Json) -> Json:
-    """The value of a coroutine, run on the process's loop; anything else as it is."""
-    return loop.run(result) if inspect.iscoroutine(result) else result
 
 
 def fitting(task: TaskInfo, offer: Mapping[str, Json]) -> dict[str, Json]:

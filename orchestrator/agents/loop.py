@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import threading
 from collections.abc import Coroutine
@@ -21,6 +22,11 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def settle(result: Any) -> Any:
+    """What a handler gave: the value of a coroutine, which is run for it; anything else as it is."""
+    return run(result) if inspect.iscoroutine(result) else result
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -10,10 +10,10 @@ from typing import Any
 from orchestrator.agents.submission import order_run
 from orchestrator.agents.values import encode
 from orchestrator.errors import RunNotOver, UnknownStep
+from orchestrator.ids import base_of
 from orchestrator.records import Order
 from orchestrator.settings import Settings
 from orchestrator.states import StepState
-from orchestrator.store.rows import base_of
 from orchestrator.store.runs import RunStore
 from orchestrator.store.values import pack
 from orchestrator.workflow.nearby import did_you_mean, listed

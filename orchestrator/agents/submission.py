@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from orchestrator.ids import new_id
 from orchestrator.records import Advance, Order
 from orchestrator.settings import Settings
 from orchestrator.store.runs import RunStore
-from orchestrator.workflow.expressions import render
+from orchestrator.workflow.expressions import as_text, render
 from orchestrator.workflow.inputs import check_inputs
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.segments import dispatch_table
@@ -94,7 +93,7 @@ def _key(plan: Plan, what: str, template: str, values: dict[str, Json]) -> str:
         found = render(template, {"inputs": values})
     except ExpressionError as error:
         raise WorkflowInvalid([Problem(plan.name, 0, f"{what}.key", error.message)]) from None
-    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    text = as_text(found)
     if not 0 < len(text) <= _MAX_KEY:
         message = f"the key has {len(text)} characters; it must have 1 to {_MAX_KEY}"
         raise WorkflowInvalid([Problem(plan.name, 0, f"{what}.key", message)])

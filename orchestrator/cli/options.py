@@ -26,6 +26,10 @@ Agents = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or enough of its beginning.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Only submit: print the run and start no workers.")]
+Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", min=0, help="Stop following after this time, with exit code 3.")
+]
 LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"What to log: {', '.join(LOG_LEVELS)}.")]
 
 

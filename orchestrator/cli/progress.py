@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from orchestrator import events
 from orchestrator.cli.text import one_line
+from orchestrator.ids import base_of
 from orchestrator.records import Event, StepRecord
 from orchestrator.states import StepState
-from orchestrator.store.rows import base_of
 from orchestrator.workflow.plan import Plan, PlanStep
 
 OVER = -1

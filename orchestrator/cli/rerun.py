@@ -11,8 +11,8 @@ from orchestrator.agents.loading import load_agents
 from orchestrator.agents.rerun import Rerun
 from orchestrator.cli import options
 from orchestrator.cli.compiling import compile_file
-from orchestrator.cli.output import print_json, say
-from orchestrator.cli.run import follow
+from orchestrator.cli.output import say
+from orchestrator.cli.run import start
 from orchestrator.cli.runs import find_run
 from orchestrator.client import Client, RunHandle
 from orchestrator.errors import Problem, WorkflowInvalid
@@ -47,10 +47,8 @@ def rerun(
         Path | None, typer.Option(metavar="FILE", help="A workflow file in place of the one the run is pinned to.")
     ] = None,
     agents: options.Agents = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="Stop following after this time, with exit code 3.")
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Only submit: print the run and start no workers.")] = False,
+    timeout: options.Timeout = None,
+    detach: options.Detach = False,
     log_level: options.LogLevel = "warning",
     as_json: options.AsJson = False,
 ) -> None:
@@ -73,12 +71,7 @@ def rerun(
         _tell(chosen)
         return client.rerun(chosen)
 
-    if detach:
-        with Client(settings) as client:
-            handle = submit(client)
-            print_json(handle.document()) if as_json else print(handle.id)
-        return
-    follow(submit, settings, registry, timeout=timeout, log_level=log_level, as_json=as_json)
+    start(submit, settings, registry, detach=detach, timeout=timeout, log_level=log_level, as_json=as_json)
 
 
 def _read_patch(text: str) -> tuple[str, Any]:

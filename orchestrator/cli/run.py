@@ -64,10 +64,8 @@ def run(
     priority: Annotated[
         str | None, typer.Option(metavar="WORD", help=f"{' | '.join(reversed(PRIORITIES))}; default: the workflow's.")
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="Stop following after this time, with exit code 3.")
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Only submit: print the run and start no workers.")] = False,
+    timeout: options.Timeout = None,
+    detach: options.Detach = False,
     log_level: options.LogLevel = "warning",
     as_json: options.AsJson = False,
 ) -> None:
@@ -84,24 +82,25 @@ def run(
         values = read_inputs(plan, given or [], inputs)
         return client.submit(plan, values, idempotency_key=idempotency_key, priority=priority)
 
+    start(submit, settings, registry, detach=detach, timeout=timeout, log_level=log_level, as_json=as_json)
+
+
+def start(
+    submit: Callable[[Client], RunHandle],
+    settings: Settings,
+    registry: AgentRegistry,
+    *,
+    detach: bool,
+    timeout: float | None,
+    log_level: str,
+    as_json: bool,
+) -> None:
+    """Submit a run; unless detached, serve its agents where nobody does, follow it, and say how it ended."""
     if detach:
         with Client(settings) as client:
             handle = submit(client)
             print_json(handle.document()) if as_json else print(handle.id)
         return
-    follow(submit, settings, registry, timeout=timeout, log_level=log_level, as_json=as_json)
-
-
-def follow(
-    submit: Callable[[Client], RunHandle],
-    settings: Settings,
-    registry: AgentRegistry,
-    *,
-    timeout: float | None,
-    log_level: str,
-    as_json: bool,
-) -> None:
-    """Serve the agents of a run where nobody does, submit it, follow it, and say how it ended."""
     options.log_to_stderr(log_level)
     if log_level == "warning":
         # This command tells itself what becomes of each attempt; the traceback is in `show --json`.

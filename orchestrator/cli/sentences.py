@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from orchestrator import events
 from orchestrator.cli.progress import share, why
 from orchestrator.cli.text import duration
+from orchestrator.ids import base_of
 from orchestrator.records import Event
-from orchestrator.store.rows import base_of
 from orchestrator.workflow.nearby import listed
 from orchestrator.workflow.plan import Plan, PlanStep
 

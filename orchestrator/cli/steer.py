@@ -14,8 +14,8 @@ from orchestrator.cli.remarks import about_step, phase_of
 from orchestrator.cli.runs import find_run
 from orchestrator.client import Client, RunHandle
 from orchestrator.errors import StepNotWaiting
+from orchestrator.ids import base_of
 from orchestrator.store.connection import guard
-from orchestrator.store.rows import base_of
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.spec import SIGNAL_NAME

@@ -11,9 +11,9 @@ from typing import Any
 
 from celery import Celery, Signature, chain, chord
 
+from orchestrator.ids import base_of
 from orchestrator.records import Ready
 from orchestrator.runtime.routing import RUN_STEP, priority_number, queue_of, task_id_of
-from orchestrator.store.rows import base_of
 
 Json = Any
 _GRACE_S = 5  # after the soft limit; then the child is killed

@@ -15,12 +15,12 @@ from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.failures import next_delay_ms, step_error
 from orchestrator.agents.mail import wake_message
 from orchestrator.errors import OrchestratorError, RunNotFound, StepTimeout, WorkerLost
+from orchestrator.ids import visible_id
 from orchestrator.records import Advance, StepError
 from orchestrator.runtime.broker import empty_queues
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.schedule import fire
-from orchestrator.store.rows import visible_id
 from orchestrator.store.timers import Timer
 
 log = logging.getLogger(__name__)

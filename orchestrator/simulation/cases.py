@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import OrchestratorError, UnknownAgent, WorkflowInvalid
+from orchestrator.ids import base_of
 from orchestrator.settings import Settings
 from orchestrator.simulation.run import SimulatedRun, SimulatedStep, simulate
 from orchestrator.states import StepState
-from orchestrator.store.rows import base_of
 from orchestrator.workflow.nearby import listed
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.spec import Case

@@ -14,11 +14,11 @@ from orchestrator.agents.drafts import draft_message
 from orchestrator.agents.executor import Executor, Secrets, check_schema, fitting, render_with
 from orchestrator.agents.values import encode
 from orchestrator.errors import OrchestratorError, UnknownAgent
+from orchestrator.ids import base_of
 from orchestrator.messages import AgentMessage, MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Draft, Forward
 from orchestrator.settings import Settings
-from orchestrator.store.rows import base_of
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.plan import PlanStep
 
@@ -121,7 +121,7 @@ class FakeExecutor(Executor):
             arguments = declared.check_input(values)
             if declared.context_parameter:
                 arguments[declared.context_parameter] = context
-            result = _await(declared.fn(**arguments))
+            result = loop.settle(declared.fn(**arguments))
             result = result.output if isinstance(result, Done) else result
             return result if isinstance(result, Handoff) else declared.check_output(result)
         if isinstance(fake, Mapping) and fake and all(callable(value) for value in fake.values()):
@@ -129,11 +129,7 @@ class FakeExecutor(Executor):
         if not callable(fake):
             return fake
         arguments = values | ({"ctx": context} if "ctx" in inspect.signature(fake).parameters else {})
-        return _await(fake(**arguments))
-
-
-def _await(result: Json) -> Json:
-    return loop.run(result) if inspect.iscoroutine(result) else result
+        return loop.settle(fake(**arguments))
 
 
 class _Link:

@@ -13,6 +13,7 @@ from orchestrator.agents.decisions import Decisions, carry_on
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.documents import reason_of
 from orchestrator.errors import OrchestratorError, RunNotFound
+from orchestrator.ids import base_of, visible_id
 from orchestrator.messages import AgentMessage
 from orchestrator.records import Advance, StepError
 from orchestrator.settings import Settings
@@ -20,7 +21,6 @@ from orchestrator.simulation.fakes import Fake, FakeExecutor, mocked
 from orchestrator.simulation.server import START_MS, MemoryScripts, MemoryServer
 from orchestrator.states import RunState, StepState
 from orchestrator.store.keys import Keys
-from orchestrator.store.rows import base_of, visible_id
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import AgentInfo, Catalog
 from orchestrator.workflow.compiler import compile_workflow

@@ -12,11 +12,12 @@ import redis
 
 from orchestrator.errors import RunNotFound
 from orchestrator.events import RUN_ENDS
+from orchestrator.ids import base_of, visible_id
 from orchestrator.records import Event, RunRecord, StepError, StepRecord
 from orchestrator.states import RunState, StepState
 from orchestrator.store.keys import Keys
 from orchestrator.store.plans import read_plan
-from orchestrator.store.rows import base_of, in_order, visible_id
+from orchestrator.store.rows import in_order
 from orchestrator.store.values import unpack
 from orchestrator.workflow.plan import Plan, PlanStep, step_from_json
 

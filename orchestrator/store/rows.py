@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from orchestrator.ids import base_of
 from orchestrator.records import StepRecord
 from orchestrator.states import RunState, StepState
 from orchestrator.workflow.plan import Plan, PlanStep
@@ -65,17 +65,3 @@ def in_order(plan: Plan, known: Mapping[str, StepRecord], run: RunState) -> list
 
 def _with_agent(record: StepRecord, step: PlanStep | None) -> StepRecord:
     return replace(record, agent=record.agent or step.agent) if step else record
-
-
-def base_of(step_id: str) -> str:
-    """The id in the plan of an id in a run: without the numbers of items and rounds."""
-    found = _BASE.match(step_id)
-    return found[0] if found else step_id
-
-
-def visible_id(step_id: str) -> str:
-    """The id as people see it: the only step of an item goes by the item's id."""
-    return step_id.replace(".item[", "[")
-
-
-_BASE = re.compile(r"[^\[~]+")

@@ -166,11 +166,12 @@ def _render_text(text: str, scope: Mapping[str, Any], limit_s: float) -> Json:
     if len(pieces) == 1 and isinstance(pieces[0], Expr):
         return evaluate(pieces[0].source, scope, limit_s)
     return "".join(
-        piece if isinstance(piece, str) else _as_text(evaluate(piece.source, scope, limit_s)) for piece in pieces
+        piece if isinstance(piece, str) else as_text(evaluate(piece.source, scope, limit_s)) for piece in pieces
     )
 
 
-def _as_text(value: Json) -> str:
+def as_text(value: Json) -> str:
+    """What a value becomes inside text: a string as it is, everything else as compact JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from orchestrator import RunHandle
 from orchestrator.errors import RunNotFound, RunOver
 from orchestrator.events import RUN_ENDS
+from orchestrator.ids import base_of
 from orchestrator.records import Event, StepError
-from orchestrator.store.rows import base_of
 from orchestrator.testing import SimulatedRun, simulate
 from orchestrator.workflow.plan import Plan, PlanStep
 from tests.acceptance import agents

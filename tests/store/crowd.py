@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from orchestrator.agents.decisions import Decisions
 from orchestrator.errors import RunOver
+from orchestrator.ids import base_of
 from orchestrator.records import Advance, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import TRANSITIONS, StepState
-from orchestrator.store.rows import base_of
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.plan import Plan, PlanStep
 from tests.acceptance.random_graphs import SIGNALS

@@ -72,10 +72,7 @@ local function begin_block(phase)
   local entry = redis.call('HGET', PLAN, '$entry:' .. phase)
   if not entry then return false end
   redis.call('HSET', RUN, 'open', redis.call('HGET', PLAN, '$count:' .. phase))
-  for _, id in ipairs(cjson.decode(entry)) do
-    local ended = arrive(id, node(id))
-    if ended then settle(id, ended) end
-  end
+  begin_all(cjson.decode(entry), '')
   return true
 end
 

@@ -178,9 +178,9 @@ settle = function(first, state)
   end
 end
 
--- The body of a container starts: the next round, or one item.
-local function begin_body(graph, at)
-  for _, name in ipairs(graph.entry) do
+-- The first steps of a part start: of the run, of a round, of one item.
+local function begin_all(entry, at)
+  for _, name in ipairs(entry) do
     local ended = arrive(name .. at, node(name))
     if ended then settle(name .. at, ended) end
   end
@@ -199,7 +199,7 @@ start_item = function(whole, rec, graph, index)
   if graph.body then
     local _, at = split(id)
     save(id, {state = 'running', started_at = NOW})
-    begin_body(graph, at)
+    begin_all(graph.entry, at)
   else
     offer(id, fresh(id), graph)
   end
@@ -220,18 +220,24 @@ local function cancel(id, rec)
 end
 
 -- Everything alive inside one round or item is void.
-local function cancel_body(graph, at)
+local cancel_body
+local function cancel_items(id, rec, graph, at)
+  for i = 0, (rec.cursor or 0) - 1 do
+    local index = '[' .. i .. ']'
+    local item = record(id .. index)
+    if item and alive(item) then
+      cancel(id .. index, item)
+      cancel_body(graph, at .. index)
+    end
+  end
+end
+
+cancel_body = function(graph, at)
   for _, name in ipairs(graph.body or {}) do
     local id = name .. at
     local rec = record(id)
     if rec then
-      for i = 0, (rec.cursor or 0) - 1 do
-        local item = record(id .. '[' .. i .. ']')
-        if item and alive(item) then
-          cancel(id .. '[' .. i .. ']', item)
-          cancel_body(node(name), at .. '[' .. i .. ']')
-        end
-      end
+      if rec.cursor then cancel_items(id, rec, node(name), at) end
       if alive(rec) then cancel(id, rec) end
     end
   end
@@ -248,13 +254,7 @@ stop_rest = function(graph, at)
     if not rec or alive(rec) then
       cancel_body(about, at)
       if rec then
-        for i = 0, (rec.cursor or 0) - 1 do
-          local item = record(id .. '[' .. i .. ']')
-          if item and alive(item) then
-            cancel(id .. '[' .. i .. ']', item)
-            cancel_body(about, at .. '[' .. i .. ']')
-          end
-        end
+        cancel_items(id, rec, about, at)
         cancel(id, rec)
       else
         save(id, {state = 'cancelled', finished_at = NOW})

@@ -78,9 +78,6 @@ if slot ~= '' then
   end
   redis.call('ZADD', slots, SEQ, RUN_ID)
 end
-for _, id in ipairs(cjson.decode(plan[1])) do
-  local ended = arrive(id, node(id))
-  if ended then settle(id, ended) end
-end
+begin_all(cjson.decode(plan[1]), '')
 conclude()
 return advance()

@@ -7,9 +7,6 @@ local about = redis.call('HMGET', RUN, 'queued', 'slot')
 if run.state ~= 'pending' or not about[1] then return {0} end
 if not redis.call('ZSCORE', PREFIX .. 'slots:' .. about[2], RUN_ID) then return {0} end
 redis.call('HDEL', RUN, 'queued')
-for _, id in ipairs(cjson.decode(redis.call('HGET', PLAN, '$entry'))) do
-  local ended = arrive(id, node(id))
-  if ended then settle(id, ended) end
-end
+begin_all(cjson.decode(redis.call('HGET', PLAN, '$entry')), '')
 conclude()
 return advance()

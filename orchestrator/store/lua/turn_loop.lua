@@ -54,6 +54,6 @@ end
 save(id, rec)
 if rec.state == 'running' then
   emit('step.round', id, nil, tostring(rec.round))
-  begin_body(graph, at)
+  begin_all(graph.entry, at)
 end
 return advance()

@@ -25,7 +25,7 @@ elseif graph.kind == 'loop' then
   rec.state = 'running'
   save(id, rec)
   emit('step.round', id, nil, tostring(rec.round))
-  begin_body(graph, at)
+  begin_all(graph.entry, at)
 elseif graph.kind == 'workflow' then
   rec.state, rec.ready_at, rec.turn = 'pending', NOW, (rec.turn or 0) + 1
   save(id, rec)
