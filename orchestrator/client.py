@@ -38,13 +38,14 @@ from orchestrator.runtime.app import App, make_app
 from orchestrator.runtime.broker import BROKER_AWAY
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
-from orchestrator.settings import Settings
+from orchestrator.settings import URL_SCHEMES, Settings
 from orchestrator.states import RunState
 from orchestrator.store.connection import blocking, connect, guard, server_url
 from orchestrator.store.directory import PRIORITIES, Directory
 from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
 from orchestrator.store.patience import insist, within
+from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.catalog import Catalog
@@ -288,6 +289,12 @@ class Client:
         """Offer a task to an agent; see `PostOffice.handoff`."""
         with self.asking():
             return self.office.handoff(to, task, values, sender=sender, **options)
+
+    def quarantines(self) -> list[Quarantine]:
+        """Messages that nobody could read or run: on the server that keeps the state, and on another broker."""
+        broker = self.settings.broker_url
+        urls = [self.url, *([broker] if broker and broker.startswith(URL_SCHEMES) else [])]
+        return [Quarantine(connect(url, deadline_s=self.settings.deadline_s)) for url in urls]
 
     def _publish_rings(self, posted: Sequence[Posted]) -> None:
         if posted:

@@ -76,7 +76,7 @@ COMMANDS = {
     "broadcast": ("messages", "Send a message to many agents: one delivery each, all stored or none."),
     "message": ("messages", "Show one message: its state, its attempts, its body."),
     "thread": ("messages", "Show the messages of a thread, oldest first."),
-    "dead": ("messages", "Dead letters: messages whose handler failed for good, with their history."),
+    "dead": ("dead", "Dead letters: messages whose handler failed for good, with their history."),
     "inbox": ("inbox", "Receive an agent's messages, the most urgent first."),
     "ack": ("inbox", "Acknowledge a message that `inbox` has printed."),
     "nack": ("inbox", "Give back a message that `inbox` has printed."),

@@ -19,13 +19,19 @@ UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """One message. `raw`: as it lay on the queue; `at`: ms since the epoch."""
+    """One message. `at`: ms since the epoch; `size`: bytes, as it lay on the queue."""
 
     id: str
     queue: str
     reason: str
     at: int
-    raw: bytes
+    size: int
+    packed: str
+
+    @property
+    def raw(self) -> bytes:
+        """The message as it lay on the queue."""
+        return zlib.decompress(base64.b64decode(self.packed))
 
 
 class Quarantine:
@@ -69,5 +75,4 @@ def _text(value: str | bytes) -> str:
 def _quarantined(name: str, entry: str) -> Quarantined:
     at, _, text = entry.partition(" ")
     data = json.loads(text)
-    raw = zlib.decompress(base64.b64decode(data["raw"]))
-    return Quarantined(name, data["queue"], data["reason"], int(at), raw)
+    return Quarantined(name, data["queue"], data["reason"], int(at), data["bytes"], data["raw"])
