@@ -30,6 +30,7 @@ from orchestrator.errors import (
     MessageNotHeld,
     OrchestratorError,
     Problem,
+    QueueFull,
     RunNotFound,
     RunNotOver,
     RunOver,
@@ -206,7 +207,7 @@ def _judge(error: Exception) -> tuple[int, list[Problem]]:
         return INVALID, [_problem(f"{message[:1].lower()}{message[1:]} (see {command} --help)")]
     if isinstance(error, WaitTimeout):
         return TIMED_OUT, [_problem(error.message)]
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, (StoreUnavailable, QueueFull)):
         return NO_SERVER, [_problem(error.message)]
     if isinstance(error, OrchestratorError):
         return FAILED, [_problem(error.message)]
