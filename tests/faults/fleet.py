@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -234,8 +235,14 @@ class Fleet:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    def left_behind(self) -> dict[str, int]:
-        """What the engine still remembers of runs and messages; nothing when all of them are over (I11)."""
+    def left_behind(self, timeout_s: float = 20) -> dict[str, int]:
+        """What the engine still remembers of runs and messages that are over, after so long to tidy up (I11)."""
+        until_s = time.monotonic() + timeout_s
+        while (left := self._remembered()) and time.monotonic() < until_s:
+            time.sleep(0.2)
+        return left
+
+    def _remembered(self) -> dict[str, int]:
         redis, keys = self.client.store.client, self.client.store.keys
         sizes: dict[str, Any] = {
             "timers": redis.zcard(keys.timers), "message timers": redis.zcard(keys.message_timers),
@@ -285,7 +292,7 @@ class Storm:
         self, fleet: Fleet, chance: random.Random, *, every_s: float,
         acts: Sequence[Literal["kill", "term", "stop"]] = ("kill",), freeze_s: float = 5.0, **options: Any,
     ) -> None:  # fmt: skip
-        self.counts = dict.fromkeys(acts, 0)
+        self.counts: dict[str, int] = dict.fromkeys(acts, 0)
         self._fleet = fleet
         self._chance = chance
         self._every_s = every_s
