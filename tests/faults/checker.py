@@ -294,7 +294,19 @@ def _counts(book: Book, fates: Sequence[Fate], accepted: Sequence[Fate], states:
         "duplicated_effects": sum(max(0, count - 1) for count in effects),
         "extra_attempts": sum(len(tries) - 1 for tries in book.tries_of.values()),
         "faults": sum(line["what"] == "fault" for line in book.faults),
+        "heard": len(heard := _hearing_s(book, accepted)),
+        "heard_in_60_s": sum(time_s <= 60 for time_s in heard),
     }
+
+
+def _hearing_s(book: Book, accepted: Sequence[Fate]) -> list[float]:
+    """Of each message: seconds from its acceptance to the first end of its handler; for ever if there is none."""
+    found = []
+    for fate in accepted:
+        if fate.kind == "message":
+            ends = [one.end_s for one in book.tries_of[fate.key, ""] if one.end_s is not None]
+            found.append(min(ends, default=math.inf) - (fate.accepted_s or 0.0))
+    return found
 
 
 def takeovers(book: Book) -> list[float]:
