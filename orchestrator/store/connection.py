@@ -64,7 +64,7 @@ def server_url(settings: Settings) -> str:
     if settings.url is not None:
         return settings.url
     with _lock:
-        server = embedded.acquire(settings.home)
+        server = embedded.acquire(settings.home, settings.wanted_durability)
         known = _servers.get(server.url)
         if known is None or not known.live:
             _servers[server.url] = server
@@ -111,6 +111,21 @@ def blocking(url: str, *, block_s: float, deadline_s: float = 5.0) -> redis.Redi
         if key not in _clients:
             _clients[key] = _client(url, answer_s=block_s + deadline_s, connect_s=deadline_s)
         return _clients[key]
+
+
+@contextmanager
+def visit(url: str, *, deadline_s: float) -> Iterator[redis.Redis]:
+    """A client for one look at a server, closed again: for a process that will fork, which must inherit none.
+
+    Raises:
+        StoreUnavailable: no answer within deadline_s.
+    """
+    client = _client(url, answer_s=deadline_s, connect_s=deadline_s)
+    try:
+        with guard(url):
+            yield client
+    finally:
+        client.connection_pool.disconnect()
 
 
 @contextmanager
