@@ -147,9 +147,11 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    @property
-    def sending(self) -> bool:
-        return any(thread.is_alive() for thread in self._threads)
+    def wait_until_sent(self, timeout_s: float) -> None:
+        """Until the limit given to `send` is reached."""
+        wait_until(
+            lambda: not any(thread.is_alive() for thread in self._threads), what="the senders", timeout_s=timeout_s
+        )
 
     def stop_sending(self) -> None:
         """The sends under way end first: a message that was refused is not given up but tried again for 30 s."""
@@ -205,7 +207,7 @@ class Load:
         accepted = {note["key"]: note for note in notes if note["what"] == "accepted"}
         ids = {note["key"]: note["id"] for note in accepted.values()}
         until = time.monotonic() + timeout_s
-        while set(states := self._states(ids)).__len__() and not self._over(states) and time.monotonic() < until:
+        while not _over(states := self._states(ids)) and time.monotonic() < until:
             time.sleep(0.2)
         notes = self.notes()
         starts = [note for note in notes if note["what"] == "start"]
@@ -232,9 +234,6 @@ class Load:
             ],
         )
 
-    def _over(self, states: dict[str, str | None]) -> bool:
-        return all(state is None or state in TERMINAL for state in states.values())
-
     def _states(self, ids: dict[str, str]) -> dict[str, str | None]:
         """key -> state of its message; None: it is not there."""
         store = self.client.store
@@ -242,3 +241,7 @@ class Load:
             for message_id in ids.values():
                 pipe.hget(store.keys.message(message_id), "state")
             return dict(zip(ids, pipe.execute(), strict=True))
+
+
+def _over(states: dict[str, str | None]) -> bool:
+    return all(state is None or state in TERMINAL for state in states.values())
