@@ -24,6 +24,7 @@ from orchestrator.store import embedded
 
 # InvalidResponse: something listens there that is no Redis, a web server say.
 NETWORK_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse)
+CANNOT_WRITE = "MISCONF"  # it refuses every change until it can write again, when its disk is full say
 
 _clients: dict[tuple[Any, ...], redis.Redis] = {}
 _servers: dict[str, embedded.EmbeddedServer] = {}
@@ -130,12 +131,17 @@ def visit(url: str, *, deadline_s: float) -> Iterator[redis.Redis]:
 
 @contextmanager
 def guard(url: str) -> Iterator[None]:
-    """Translate errors of the network into StoreUnavailable. Usable as a decorator too."""
+    """Translate errors of the network, and of a server that cannot write, into StoreUnavailable. A decorator too."""
     try:
         yield
     except NETWORK_ERRORS as error:
         masked = mask_password(url)
         raise StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked) from error
+    except redis.ResponseError as error:
+        if not str(error).startswith(CANNOT_WRITE):
+            raise
+        masked = mask_password(url)
+        raise StoreUnavailable(f"The server {masked} cannot write to its disk: {error}", url=masked) from error
 
 
 def _reason(error: Exception, url: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from orchestrator import Agent, AgentMessage, Context
-from tests.faults.server_load import ORACLE, Oracle
+from tests.faults.server_load import ORACLE, WORK_S, Oracle
 
 listener = Agent("listener", concurrency=2)
 
@@ -15,5 +16,7 @@ listener = Agent("listener", concurrency=2)
 def hear(message: AgentMessage, ctx: Context) -> None:
     """Note the beginning, the effect and the end."""
     oracle = Oracle(Path(os.environ[ORACLE]) / f"listener-{os.getpid()}")
-    for what in ("start", "effect", "end"):
+    oracle.note("start", message.text or "", id=ctx.message_id, attempt=ctx.attempt)
+    time.sleep(float(os.environ[WORK_S]))
+    for what in ("effect", "end"):
         oracle.note(what, message.text or "", id=ctx.message_id, attempt=ctx.attempt)

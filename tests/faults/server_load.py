@@ -24,11 +24,11 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 AGENTS = Path(__file__).with_name("server_agents.py")
 ORACLE = "FAULT_ORACLE"  # environment variable: the folder of the oracle's files
+WORK_S = "FAULT_WORK_S"  # environment variable: how long a handler works
 #: 1 is the full load of a release, 0.1 that of every commit.
 LOAD = float(os.environ.get("FAULT_LOAD", "0.1"))
 TERMINAL = {"acknowledged", "failed", "dead", "expired"}
 AGAIN_S = 0.05  # until a refused send is tried again, with the same key
-LEASE_S = 2.0
 
 
 class Oracle:
@@ -73,13 +73,17 @@ class Load:
 
     Args:
         rate: messages a second, of all senders together.
-        settings: for clients and workers, besides the agents and the lease.
+        work_s: how long a handler works.
+        settings: for clients and workers, over a lease of 2 s.
     """
 
-    def __init__(self, folder: Path, *, rate: float, senders: int = 2, seed: int = 0, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, *, rate: float, senders: int = 2, seed: int = 0, work_s: float = 0, **settings: Any
+    ) -> None:
+        settings = {"lease_s": 2.0, "max_losses": 1000, **settings}
         self.folder = folder
         self.seed = seed
-        self.settings = Settings(agents=(str(AGENTS),), lease_s=LEASE_S, max_losses=1000, **settings)
+        self.settings = Settings(agents=(str(AGENTS),), **settings)
         self._pause_s = senders / rate
         self._senders = senders
         self._oracle = folder / "oracle"
@@ -91,12 +95,10 @@ class Load:
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "CELERY_"))
         } | {
-            **{
-                f"ORCHESTRATOR_{name.upper()}": str(value)
-                for name, value in {**settings, "agents": AGENTS, "lease_s": LEASE_S, "max_losses": 1000}.items()
-            },
+            **{f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in {**settings, "agents": AGENTS}.items()},
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             ORACLE: str(self._oracle),
+            WORK_S: str(work_s),
         }
 
     def __enter__(self) -> Self:
@@ -113,11 +115,12 @@ class Load:
 
     # --- workers -------------------------------------------------------------------------------------------------
 
-    def start_worker(self) -> None:
+    def start_worker(self, concurrency: int = 2) -> None:
         """Start one, wait until it serves, and until the server has synced that it does."""
         before = len(self._online())
         with (self.folder / "workers.log").open("ab") as log:
             words = [sys.executable, "-m", "orchestrator", "worker", "listener", "--pool", "threads"]
+            words += ["-c", str(concurrency)]
             self._workers.append(
                 subprocess.Popen(
                     words, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -152,6 +155,21 @@ class Load:
         wait_until(
             lambda: not any(thread.is_alive() for thread in self._threads), what="the senders", timeout_s=timeout_s
         )
+
+    def wait_until_refused(self, timeout_s: float) -> None:
+        wait_until(lambda: self._noted("indeterminate"), what="a refused send", timeout_s=timeout_s)
+
+    def wait_until_accepted_after(self, at: float, timeout_s: float) -> None:
+        wait_until(lambda: self._noted("accepted", at), what="an accepted send", timeout_s=timeout_s)
+
+    def count(self, what: str) -> int:
+        """How many messages have been noted so."""
+        return len({note["key"] for note in self._noted(what)})
+
+    def _noted(self, what: str, after: float = 0.0) -> list[dict[str, Any]]:
+        notes = self.notes()
+        assert not [note for note in notes if note["what"] == "unexpected"], notes[-5:]
+        return [note for note in notes if note["what"] == what and note["at"] > after]
 
     def stop_sending(self) -> None:
         """The sends under way end first: a message that was refused is not given up but tried again for 30 s."""
@@ -217,7 +235,6 @@ class Load:
         known: dict[str, set[str]] = defaultdict(set)
         for note in [*starts, *accepted.values()]:
             known[note["key"]].add(note["id"])
-        assert not [note for note in notes if note["what"] == "unexpected"]
         return Verdict(
             seed=self.seed,
             attempted=len({note["key"] for note in notes if note["what"] == "try"}),
