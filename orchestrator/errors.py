@@ -208,5 +208,9 @@ class ServerNotStarted(StoreUnavailable):
     """The embedded server could not be started."""
 
 
+class ServerTooWeak(OrchestratorError):
+    """The server is set up so that it can lose accepted work."""
+
+
 class SettingsInvalid(OrchestratorError):
     """A setting has a value that cannot be used."""

@@ -10,13 +10,15 @@ import re
 import runpy
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchestrator.crashpoints import parse
 from orchestrator.errors import SettingsInvalid
+
+Durability = Literal["always", "everysec"]
 
 URL_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://", "sentinel://")
 
@@ -28,6 +30,12 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".orchestrator"), description="state folder of the embedded server")
     url: str | None = Field(None, description="server that keeps the state; none: the embedded one")
+    durability: Durability | None = Field(
+        None,
+        description="`always`, `everysec`: the server syncs at every write, or once a second;"
+        " none: `everysec` of the embedded one, `always` of another one",
+    )
+    allow_weak_server: bool = Field(False, description="start workers on a server whose settings can lose work")
     broker_url: str | None = Field(None, description="broker of the Celery messages; none: the same server")
     agents: Annotated[tuple[str, ...], NoDecode] = Field(
         ("workers",), description="files, folders or modules that define agents, separated by commas"
@@ -102,6 +110,11 @@ class Settings(BaseSettings):
     def embedded(self) -> bool:
         """Whether the state lives in the private server of the state folder."""
         return self.url is None
+
+    @property
+    def wanted_durability(self) -> Durability:
+        """What is done to the embedded server, and asked of another one."""
+        return self.durability or ("everysec" if self.embedded else "always")
 
 
 def mask_password(url: str) -> str:

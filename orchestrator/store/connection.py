@@ -63,7 +63,7 @@ def server_url(settings: Settings) -> str:
     if settings.url is not None:
         return settings.url
     with _lock:
-        server = embedded.acquire(settings.home)
+        server = embedded.acquire(settings.home, settings.wanted_durability)
         known = _servers.get(server.url)
         if known is None or not known.live:
             _servers[server.url] = server
@@ -113,6 +113,21 @@ def blocking(url: str, *, block_s: float, deadline_s: float = 5.0) -> redis.Redi
 
 
 @contextmanager
+def visit(url: str, *, deadline_s: float) -> Iterator[redis.Redis]:
+    """A client for one look at a server, closed again: for a process that will fork, which must inherit none.
+
+    Raises:
+        StoreUnavailable: no answer within deadline_s.
+    """
+    client = _client(url, answer_s=deadline_s, connect_s=deadline_s)
+    try:
+        with guard(url):
+            yield client
+    finally:
+        client.connection_pool.disconnect()
+
+
+@contextmanager
 def guard(url: str) -> Iterator[None]:
     """Translate errors of the server and of the way to it. Usable as a decorator too.
 
@@ -132,7 +147,8 @@ def guard(url: str) -> Iterator[None]:
     except redis.ResponseError as error:
         if not cannot_write(error):
             raise
-        raise StoreUnavailable(f"The server {masked} takes no changes: {_reason(error, url)}", url=masked) from error
+        told = "cannot write to its disk" if "MISCONF" in str(error) else "takes no changes"
+        raise StoreUnavailable(f"The server {masked} {told}: {_reason(error, url)}", url=masked) from error
 
 
 def _reason(error: Exception, url: str) -> str:
