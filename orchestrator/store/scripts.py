@@ -14,7 +14,7 @@ import redis
 
 from orchestrator.store.direct import DirectScript
 
-_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule"})
+_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule", "count_alive"})
 #: Scripts that end nothing: they get `_lib.lua` alone, which is a third of what the others get.
 _SHORT = frozenset({
     "claim_step", "extend_lease", "note_progress", "load_decision", "admit_step", "redispatch_step", "open_child",

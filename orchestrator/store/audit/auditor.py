@@ -1,0 +1,393 @@
+"""`Auditor`: goes through everything that is stored and everything that was accepted, and tells what does not agree."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from orchestrator.ids import time_of
+from orchestrator.records import rfc3339
+from orchestrator.store.audit import messages, runs
+from orchestrator.store.audit.ledger import OWN, Accepted, Ledger
+from orchestrator.store.audit.looking import RUN_LIVE, Check, Finding, Looker, Part, batches
+from orchestrator.store.founding import Founding, Mark
+from orchestrator.store.journal import BEGINNING, Journal
+from orchestrator.store.keys import Keys
+from orchestrator.store.scripts import Scripts
+
+Json = Any
+Progress = Callable[[str, int], None]  # (what, how many have been looked at)
+_SECOND_LOOK_S = 0.5  # what is wrong for so long is wrong: no script leaves anything half done
+_ENTRIES = 5000  # records of steps that are held at the same time, roughly
+_SCAN = 1000
+
+
+@dataclass(slots=True)
+class Tally:
+    """Where the runs, the steps or the messages are. `unaccounted`: lost, or nothing moves them on."""
+
+    queued: int = 0
+    leased: int = 0
+    waiting: int = 0
+    terminal: int = 0
+    unaccounted: int = 0
+
+    @property
+    def accepted(self) -> int:
+        return self.queued + self.leased + self.waiting + self.terminal + self.unaccounted
+
+    def add(self, part: Part, n: int = 1) -> None:
+        if part:
+            setattr(self, part, getattr(self, part) + n)
+
+    def to_json(self) -> dict[str, int]:
+        """`{accepted, queued, leased, waiting, terminal, unaccounted}`."""
+        return {"accepted": self.accepted, **{name: getattr(self, name) for name in self.__slots__}}
+
+
+@dataclass(slots=True)
+class Report:
+    """What an audit has found. Steps are those that a run has come to.
+
+    `expired`: ids that ended, as a journal tells, and whose records are gone. `untold`: ids so old that their records may
+    have expired, and of whose end nothing tells. `founded_ms`: since when this database holds what it holds.
+    """
+
+    at_ms: int
+    runs: Tally = field(default_factory=Tally)
+    steps: Tally = field(default_factory=Tally)
+    messages: Tally = field(default_factory=Tally)
+    expired: int = 0
+    untold: int = 0
+    founded_ms: int | None = None
+    quarantine: int = 0
+    took_ms: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def to_json(self) -> dict[str, Json]:
+        """As `orchestrator audit --json` prints it."""
+        tallies = {name: getattr(self, name).to_json() for name in ("runs", "steps", "messages")}
+        return {
+            "ok": self.ok, "at": rfc3339(self.at_ms), "took_ms": self.took_ms, **tallies, "expired": self.expired,
+            "untold": self.untold, "quarantine": self.quarantine, "founded_at": rfc3339(self.founded_ms),
+            "findings": [{"about": one.about, "id": one.id, "problem": one.problem} for one in self.findings],
+        }  # fmt: skip
+
+
+class Auditor:
+    """One audit of one database; changes nothing.
+
+    Args:
+        retention_ms: how long runs are kept when they are over, at least.
+        message_retention_ms: the same of messages.
+    """
+
+    def __init__(
+        self, client: redis.Redis, keys: Keys, *, retention_ms: int, message_retention_ms: int,
+        progress: Progress = lambda what, done: None,
+    ) -> None:  # fmt: skip
+        self._client: Any = client  # see RunReader
+        self._keys = keys
+        self._retention_ms = {"run": retention_ms, "message": message_retention_ms}
+        self._progress = progress
+        self._looker = Looker(client)
+        self._suspects: list[tuple[Check, str]] = []
+        self._parts: dict[Finding, Part] = {}
+        self._live: set[str] = set()
+        self._held: list[str] = []
+        self._found: dict[str, list[str]] = {}
+
+    def audit(self, ledgers: Sequence[Ledger] = ()) -> Report:
+        """Look at everything.
+
+        Args:
+            ledgers: what others know to have been accepted; the server's own journal is always asked.
+        """
+        began = time.monotonic()
+        report = self._report = Report(self._now_ms())
+        self._found = self._scan()
+        self._look_at_runs()
+        self._look_at_messages()
+        self._look_at_entries()
+        report.findings += [*self._settle(), *self._counters(), *self._database(), *self._ledgers(ledgers)]
+        report.findings.sort()
+        report.took_ms = round((time.monotonic() - began) * 1000)
+        return report
+
+    # --- what is stored --------------------------------------------------------------------------------------
+
+    def _scan(self) -> dict[str, list[str]]:
+        """The names behind each kind of key: {run: [ID, ...], msg: [...], plan, inbox, slots, limit}."""
+        found: dict[str, dict[str, None]] = {kind: {} for kind in ("run", "msg", "plan", "inbox", "slots", "limit")}
+        pattern = _escaped(self._keys.prefix) + "*"
+        for key in self._client.scan_iter(pattern, count=_SCAN):
+            kind, _, name = key.removeprefix(self._keys.prefix).partition(":")
+            if kind == "run":
+                name = name.partition(":")[0]  # whichever of its keys is left
+            if kind in found and name:
+                found[kind][name] = None
+            self._progress("keys", 1)
+        return {kind: list(names) for kind, names in found.items()}
+
+    def _look_at_runs(self) -> None:
+        check, report = runs.Runs(self._client, self._keys), self._report
+        for batch in self._by_size(self._found["run"]):
+            replies = self._first_look(check, batch, "runs")
+            for run_id, told in zip(batch, replies, strict=True):
+                run = check.seen(run_id, told)
+                if run.state is None:
+                    continue
+                parts = [runs.part_of(rec) for rec in run.records().values()]
+                report.runs.add(runs.part_of_run(run, set(parts)))
+                for part, n in Counter(parts).items():
+                    report.steps.add(part, n)
+                if run.state in RUN_LIVE:
+                    self._live.add(run_id)
+
+    def _by_size(self, run_ids: Sequence[str]) -> Iterator[list[str]]:
+        """Batches that have not too many steps together."""
+        batch: list[str] = []
+        total = 0
+        for some in batches(run_ids):
+            with self._client.pipeline(transaction=False) as pipe:
+                for run_id in some:
+                    pipe.hlen(self._keys.steps(run_id))
+                sizes = pipe.execute()
+            for run_id, size in zip(some, sizes, strict=True):
+                if batch and (total + size > _ENTRIES or len(batch) == len(some)):
+                    yield batch
+                    batch, total = [], 0
+                batch.append(run_id)
+                total += size
+        if batch:
+            yield batch
+
+    def _look_at_messages(self) -> None:
+        check = messages.Messages(self._keys, self._report.at_ms)
+        for batch in batches(self._found["msg"]):
+            for message_id, told in zip(batch, self._first_look(check, batch, "messages"), strict=True):
+                rec = check.fields(told)
+                if rec["state"] is None:
+                    continue
+                self._report.messages.add(check.part_of(rec))
+                if rec["state"] in messages.MESSAGE_LIVE:
+                    self._live.add(message_id)
+                    if rec["task"]:
+                        self._held.append(message_id)
+
+    def _look_at_entries(self) -> None:
+        """The reverse: each entry of a timer, a queue, an inbox or a place stands for something."""
+        keys, client, now_ms = self._keys, self._client, self._report.at_ms
+        boxes = self._found["inbox"]
+        kept_since_ms = now_ms - self._retention_ms["message"]
+        checks: list[tuple[Check, Iterable[str]]] = [
+            (runs.Timers(keys, now_ms), _members(client, keys.timers)),
+            (runs.ReadyEntries(keys), _members(client, keys.ready)),
+            (runs.Slots(keys), (f"{key} {run}" for key in self._named("slots") for run in _members(client, key))),
+            (runs.Limits(keys), self._limit_members()),
+            (runs.Schedules(keys), client.hkeys(keys.schedules)),
+            (messages.MessageTimers(keys), _members(client, keys.message_timers)),
+            (messages.InboxEntries(keys), (f"{b} {m}" for b in boxes for m in _members(client, keys.inbox(b)))),
+            (messages.Boxes(keys), boxes),
+            (messages.DeadLetters(keys), _members(client, keys.dead)),
+            (messages.Held(keys), (f"{ring} {m}" for ring, m in client.hscan_iter(keys.held, count=_SCAN))),
+            (messages.Rings(keys, kept_since_ms), _members(client, keys.rings)),
+        ]
+        for check, items in checks:
+            for batch in batches(items):
+                self._first_look(check, batch, "entries")
+
+    def _named(self, kind: str) -> list[str]:
+        return [f"{self._keys.prefix}{kind}:{name}" for name in self._found[kind]]
+
+    def _limit_members(self) -> Iterator[str]:
+        """Places under `max`, and turns for one; the starts that `rate` counts expire by themselves."""
+        for key in self._named("limit"):
+            if self._client.type(key) == "set":
+                yield from (f"{key} {member}" for member in self._client.sscan_iter(key, count=_SCAN))
+            elif self._client.expiretime(key) == -1:
+                yield from (f"{key} {member}" for member in _members(self._client, key))
+
+    # --- what looks wrong ------------------------------------------------------------------------------------
+
+    def _first_look(self, check: Check, items: list[str], what: str) -> list[list[Any]]:
+        replies = self._looker.read(check, items)
+        suspects = self._looker.find(check, items, replies)
+        self._parts |= {finding: finding.part for _, finding in suspects}
+        self._suspects += [(check, item) for item in dict.fromkeys(item for item, _ in suspects)]
+        self._progress(what, len(items))
+        return replies
+
+    def _settle(self) -> list[Finding]:
+        """What is still wrong when it is looked at exactly, and still so a moment later."""
+        findings: set[Finding] = set()
+        wrong = []
+        for check, item in self._suspects:
+            if found := self._looker.settle(check, item):
+                wrong.append((check, item, set(found)))
+            self._progress("suspects", 1)
+        if wrong:
+            time.sleep(_SECOND_LOOK_S)
+        for check, item, before in wrong:
+            findings |= before.intersection(self._looker.settle(check, item))
+        self._discount(findings)
+        return list(findings)
+
+    def _discount(self, findings: set[Finding]) -> None:
+        """What nothing moves on is neither queued, nor leased, nor does it wait."""
+        tallies = {"run": self._report.runs, "step": self._report.steps, "message": self._report.messages}
+        stuck: dict[tuple[str, str], Part] = {}
+        for finding in sorted(findings):
+            if part := self._parts.get(finding, ""):
+                stuck.setdefault((finding.about, finding.id), part)
+        for (about, _), part in stuck.items():
+            tallies[about].add(part, -1)
+            tallies[about].unaccounted += 1
+
+    # --- the whole -------------------------------------------------------------------------------------------
+
+    def _counters(self) -> Iterator[Finding]:
+        keys = self._keys
+        known = {"runs": sorted(self._live), "plans": self._found["plan"], "held": self._held}
+        wrong = Scripts(self._client).call(
+            "count_alive",
+            [keys.runs, keys.timers, keys.message_timers, keys.queues, keys.schedules, keys.handoffs],
+            [keys.prefix, json.dumps(known | {"since": self._report.at_ms - 1000})],
+        )
+        for name, says, counted in zip(wrong[::3], wrong[1::3], wrong[2::3], strict=True):
+            yield Finding("counter", name, f"is {says}, and {counted} were counted")
+
+    def _database(self) -> Iterator[Finding]:
+        """Whether the data are those of before, and only ours."""
+        mark = Founding(self._client, self._keys).read()
+        self._report.founded_ms = mark.since_ms if mark else None
+        if mark and mark.lost_ms and mark.lost_ms > self._report.at_ms - self._retention_ms["run"]:
+            seen = rfc3339(mark.lost_ms)
+            problem = f"a worker saw at {seen} that the data it had worked with (mark {mark.lost_id}) were gone"
+            yield Finding("database", mark.id, f"{problem}: FLUSHALL, a server without its file, or another database")
+        newest = Journal(self._client, self._keys).newest()
+        for sink, position in self._client.hgetall(self._keys.sinks).items():
+            if _order(position) > _order(newest):
+                ends = _when(newest) if newest != BEGINNING else "nowhere"
+                yield Finding("journal", sink, f"it was carried there up to {_when(position)}, and ends at {ends}: lost")
+        own = set(self._client.hkeys(self._keys.agents))
+        for key in self._client.scan_iter("*founding", count=_SCAN, _type="hash"):
+            other = Keys(key.removesuffix("founding"))
+            shared = sorted(own.intersection(self._client.hkeys(other.agents)))
+            if other.prefix != self._keys.prefix and shared:
+                problem = f"shares this database and the agents {', '.join(shared)}: each takes the other's messages"
+                yield Finding("database", f"ORCHESTRATOR_PREFIX={other.prefix}", problem)
+
+    # --- what was accepted -----------------------------------------------------------------------------------
+
+    def _ledgers(self, ledgers: Sequence[Ledger]) -> Iterator[Finding]:
+        """Every id that was accepted is known, or ended, or is so old that its record may have expired."""
+        own = self._own_journal()
+        mark = Founding(self._client, self._keys).read()
+        settled: set[str] = set()
+        for ledger in (own, *ledgers):
+            yield from self._gap(ledger, own)
+            for batch in batches(one for one in ledger.accepted if one not in settled):
+                for item, state in self._states(batch):
+                    settled.add(item)
+                    told = ledger.accepted[item]
+                    if state is None:
+                        yield from self._missing(item, told, own.accepted.get(item), ledger.source, mark)
+                self._progress("accepted ids", len(batch))
+            yield from self._went_back(ledger)
+        self._report.untold += sum(1 for gone in self._unlisted(settled) for _ in gone)
+
+    def _own_journal(self) -> Ledger:
+        ledger, journal, after = Ledger(OWN), Journal(self._client, self._keys), BEGINNING
+        while entries := journal.read(after):
+            ledger.add_all(entries)
+            after = entries[-1].id
+            self._progress("entries of the journal", len(entries))
+        return ledger
+
+    def _states(self, items: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+        """The state of each id, be it of a run or of a message; None: there is no such record."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for item in items:
+                pipe.hget(self._keys.run(item), "state")
+                pipe.hget(self._keys.message(item), "state")
+            states = iter(pipe.execute())
+        for item in items:
+            of_run, of_message = next(states), next(states)
+            yield item, of_run or of_message
+
+    def _missing(
+        self, item: str, told: Accepted, journaled: Accepted | None, source: str, mark: Mark | None
+    ) -> Iterator[Finding]:
+        report = self._report
+        if told.end or (journaled and journaled.end):
+            report.expired += 1
+            return
+        kind = told.kind or (journaled.kind if journaled else "")
+        made_ms = time_of(item)
+        kept_ms = self._retention_ms.get(kind) or min(self._retention_ms.values())
+        if made_ms is not None and made_ms < report.at_ms - kept_ms:
+            report.untold += 1
+            return
+        problem = f"was accepted (so says {source}), and nothing of it is left"
+        if made_ms is not None and mark and made_ms < mark.since_ms:
+            problem += f": this database began later, at {rfc3339(mark.since_ms)}"
+        (report.messages if kind == "message" else report.runs).unaccounted += 1
+        yield Finding(kind or "run or message", item, f"LOST: {problem}")
+
+    def _went_back(self, ledger: Ledger) -> Iterator[Finding]:
+        ended = [item for item, told in ledger.accepted.items() if told.end and item in self._live]
+        for item, state in self._states(ended):
+            if state in RUN_LIVE | messages.MESSAGE_LIVE:
+                told = ledger.accepted[item]
+                problem = f"is {state}, and {ledger.source} tells that it ended ({told.end}): the server lost that"
+                yield Finding(told.kind, item, problem)
+
+    @staticmethod
+    def _gap(ledger: Ledger, own: Ledger) -> Iterator[Finding]:
+        """Entries of the journal that were carried to a file and that the server, which still has older ones, lost."""
+        if ledger is own or not own.entries:
+            return
+        oldest = min(map(_order, own.entries))
+        lost = sorted((entry for entry in ledger.entries - own.entries if _order(entry) > oldest), key=_order)
+        if lost:
+            problem = f"the server has lost {len(lost)} entries, from {_when(lost[0])} to {_when(lost[-1])}"
+            yield Finding("journal", ledger.source, problem)
+
+    def _unlisted(self, settled: set[str]) -> Iterator[list[str]]:
+        """Runs of the list whose record is gone, and of which no journal tells."""
+        for batch in batches(run for run in _members(self._client, self._keys.runs) if run not in settled):
+            yield [run for run, state in self._states(batch) if state is None]
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _members(client: Any, key: str) -> Iterator[str]:
+    for member, _ in client.zscan_iter(key, count=_SCAN):
+        yield member
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    at, _, n = entry_id.partition("-")
+    return int(at), int(n or 0)
+
+
+def _when(entry_id: str) -> str:
+    return str(rfc3339(_order(entry_id)[0]))
+
+
+def _escaped(text: str) -> str:
+    """For a pattern of SCAN."""
+    return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
