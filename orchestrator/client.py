@@ -7,7 +7,7 @@ Every call has a deadline (`Settings.deadline_s`) and fails with StoreUnavailabl
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,13 @@ from orchestrator.errors import Problem, RunFailed, RunNotFound, RunOver, WaitTi
 from orchestrator.messages import content_of
 from orchestrator.records import Advance, Event, MessageRecord, Order, Posted, RunRecord, StepError, StepRecord
 from orchestrator.runtime.app import App, make_app
+from orchestrator.runtime.broker import quarantined
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
+from orchestrator.store.audit.auditor import Auditor, Report
+from orchestrator.store.audit.ledger import read_file
 from orchestrator.store.connection import blocking, connect, guard, server_url
 from orchestrator.store.directory import PRIORITIES, Directory
 from orchestrator.store.inbox import Inbox
@@ -213,6 +216,25 @@ class Client:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""
         with guard(self.url):
             return self._directory.overview(capability)
+
+    def audit(
+        self, against: Sequence[str | Path] = (), progress: Callable[[str, int], None] = lambda what, done: None
+    ) -> Report:
+        """Prove from the records that nothing is lost, stuck or left over. Changes nothing; works while things move.
+
+        Args:
+            against: files of accepted ids, one a line, or of the lines of `orchestrator sink file`.
+            progress: is told what has been looked at, and how much more of it.
+        Raises:
+            WorkflowInvalid: a file cannot be read, with its line. StoreUnavailable.
+        """
+        ledgers = [read_file(str(path)) for path in against]
+        kept = {"retention_ms": self.settings.retention_s * 1000}
+        kept |= {"message_retention_ms": self.settings.message_retention_s * 1000}
+        with guard(self.url):
+            report = Auditor(self.store.client, self.store.keys, **kept, progress=progress).audit(ledgers)
+            report.quarantine = quarantined(self.app)
+        return report
 
     # --- messages --------------------------------------------------------------------------------------------
 

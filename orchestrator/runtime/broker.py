@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from celery import Celery
 
 from orchestrator.runtime.routing import priority_number, queue_of
+from orchestrator.runtime.unacked import QUARANTINE_KEY
 
 
 def empty_queues(app: Celery, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -20,3 +21,9 @@ def empty_queues(app: Celery, pairs: Iterable[tuple[str, str]]) -> set[tuple[str
                 pipe.llen(channel._q_for_pri(queue_of(agent), priority_number(priority)))
             lengths = pipe.execute()
     return {pair for pair, length in zip(pairs, lengths, strict=True) if length == 0}
+
+
+def quarantined(app: Celery) -> int:
+    """How many messages no worker could read; see `unacked`. One round trip."""
+    with app.connection_for_read() as connection, connection.default_channel.conn_or_acquire() as client:
+        return int(client.llen(QUARANTINE_KEY))

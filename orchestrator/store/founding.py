@@ -56,7 +56,7 @@ class Founding:
         how = "its mark is gone" if found is None else "it has another mark"
         return (
             f"THE DATA ARE NOT THOSE OF BEFORE: {how}. They were deleted (FLUSHALL), or the server lost them, or the "
-            "address leads to another database now. What had been accepted is not there; `orchestrator audit` tells more"
+            "address leads to another database now. What had been accepted is not there; see `orchestrator audit`"
         )
 
     def _set(self, missing: bool) -> str:

@@ -55,8 +55,8 @@ class Tally:
 class Report:
     """What an audit has found. Steps are those that a run has come to.
 
-    `expired`: ids that ended, as a journal tells, and whose records are gone. `untold`: ids so old that their records may
-    have expired, and of whose end nothing tells. `founded_ms`: since when this database holds what it holds.
+    `expired`: ids that ended, as a journal tells, and whose records are gone. `untold`: ids so old that their records
+    may have expired, and of whose end nothing tells. `founded_ms`: since when this database holds what it holds.
     """
 
     at_ms: int
@@ -278,8 +278,8 @@ class Auditor:
         newest = Journal(self._client, self._keys).newest()
         for sink, position in self._client.hgetall(self._keys.sinks).items():
             if _order(position) > _order(newest):
-                ends = _when(newest) if newest != BEGINNING else "nowhere"
-                yield Finding("journal", sink, f"it was carried there up to {_when(position)}, and ends at {ends}: lost")
+                ends = f"ends at {_when(newest)}" if newest != BEGINNING else "is empty"
+                yield Finding("journal", sink, f"it was carried there up to {_when(position)}, and {ends} here")
         own = set(self._client.hkeys(self._keys.agents))
         for key in self._client.scan_iter("*founding", count=_SCAN, _type="hash"):
             other = Keys(key.removesuffix("founding"))
@@ -335,12 +335,15 @@ class Auditor:
             return
         kind = told.kind or (journaled.kind if journaled else "")
         made_ms = time_of(item)
-        kept_ms = self._retention_ms.get(kind) or min(self._retention_ms.values())
+        older = made_ms is not None and (mark is None or made_ms < mark.since_ms)  # than this database
+        # Of what kind an id is, a list of ids does not tell. What the database should hold is held against it.
+        choose = max if older else min
+        kept_ms = self._retention_ms.get(kind) or choose(self._retention_ms.values())
         if made_ms is not None and made_ms < report.at_ms - kept_ms:
             report.untold += 1
             return
         problem = f"was accepted (so says {source}), and nothing of it is left"
-        if made_ms is not None and mark and made_ms < mark.since_ms:
+        if older and mark:
             problem += f": this database began later, at {rfc3339(mark.since_ms)}"
         (report.messages if kind == "message" else report.runs).unaccounted += 1
         yield Finding(kind or "run or message", item, f"LOST: {problem}")

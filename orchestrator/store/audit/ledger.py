@@ -61,7 +61,8 @@ def read_file(path: str) -> Ledger:
         with open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if not _take(ledger, line.strip()) and line.endswith("\n"):
-                    problems.append(Problem(path, number, "", "is neither an id nor a line of `orchestrator sink file`"))
+                    message = "is neither an id nor a line of `orchestrator sink file`"
+                    problems.append(Problem(path, number, "", message))
                     break
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Problem(path, 0, "", str(getattr(error, "strerror", None) or error)))

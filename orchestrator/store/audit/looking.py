@@ -32,7 +32,7 @@ class Finding:
 
 
 class Place(NamedTuple):
-    """Where something must stand: a member of a zset or a set, a field of a hash, a key without TTL, a run that lives."""
+    """Where something must stand: a member of a zset or set, a field of a hash, a key without TTL, a run that lives."""
 
     how: How
     key: str

@@ -1,4 +1,4 @@
-"""What must stand where for a message or a handoff, by its record alone; and the reverse, for every entry that names one.
+"""What must stand where for a message or a handoff, by its record alone; and the reverse, for each entry of one.
 
 The rules are those of `_message.lua` and the scripts behind it.
 """

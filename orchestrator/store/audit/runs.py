@@ -1,4 +1,4 @@
-"""What must stand where for a run and its steps, by their records alone; and the reverse, for every entry that names one.
+"""What must stand where for a run and its steps, by their records alone; and the reverse, for each entry of one.
 
 The rules are those of the scripts in `lua/`: each says which timer, queue entry or place a state has beside it.
 """
@@ -203,8 +203,8 @@ class RunRules:
         if rec is None or rec["state"] in STEP_LIVE:
             return True
         if rec.get("reused"):  # taken over from an earlier run: over once the run has come to it
-            return int(self._run.hash.get(f"#{step_id}", 0)) < self._graph[step_id]["needs"]
-        return bool(rec.get("loose")) and rec["done"] < rec["n"]
+            return bool(int(self._run.hash.get(f"#{step_id}", 0)) < self._graph[step_id]["needs"])
+        return bool(rec.get("loose") and rec["done"] < rec["n"])
 
     # --- one step --------------------------------------------------------------------------------------------
 
@@ -220,7 +220,8 @@ class RunRules:
             lease = self._timer("lease", step_id, attempt)
             yield self._of(step_id, f"attempt {attempt} runs, and its lease never ends", lease, part=part)
             if self._about(step_id).get("timeout_ms"):
-                yield self._of(step_id, f"attempt {attempt} will not time out", self._timer("timeout", step_id, attempt))
+                timeout = self._timer("timeout", step_id, attempt)
+                yield self._of(step_id, f"attempt {attempt} will not time out", timeout)
         elif rec["state"] == "running":
             yield from self._container(step_id, rec)
         elif rec.get("seq"):
