@@ -72,7 +72,7 @@ class Mail:
     def send(self) -> None:
         to, r = self.random.choice(["ada", "writer", "capability:writing", "capability:painting"]), self.random
         if r.random() < 0.3:
-            self.office.handoff("writer", "draft", {"topic": "x"}, sender="bob", accept_within_s=r.choice([0.01, 60]))
+            self.office.handoff("writer", "draft", {"topic": "x"}, sender="bob", offer_s=r.choice([0.01, 60]))
             return
         options = DeliveryOptions(
             ttl_seconds=r.choice([None, None, 0.01, 60]), require_ack=r.random() < 0.8, persistent=r.random() < 0.8,

@@ -103,7 +103,8 @@ class Auditor:
         self._looker = Looker(client)
         self._suspects: list[tuple[Check, str]] = []
         self._parts: dict[Finding, Part] = {}
-        self._live: set[str] = set()
+        self._live_runs: set[str] = set()
+        self._live_messages: set[str] = set()
         self._held: list[str] = []
         self._found: dict[str, list[str]] = {}
 
@@ -152,7 +153,7 @@ class Auditor:
                 for part, n in Counter(parts).items():
                     report.steps.add(part, n)
                 if run.state in RUN_LIVE:
-                    self._live.add(run_id)
+                    self._live_runs.add(run_id)
 
     def _by_size(self, run_ids: Sequence[str]) -> Iterator[list[str]]:
         """Batches that have not too many steps together."""
@@ -181,15 +182,14 @@ class Auditor:
                     continue
                 self._report.messages.add(check.part_of(rec))
                 if rec["state"] in messages.MESSAGE_LIVE:
-                    self._live.add(message_id)
-                    if rec["task"]:
+                    self._live_messages.add(message_id)
+                    if rec["task"] or (rec["state"] == "delivered" and not rec["lease_until"]):
                         self._held.append(message_id)
 
     def _look_at_entries(self) -> None:
         """The reverse: each entry of a timer, a queue, an inbox or a place stands for something."""
         keys, client, now_ms = self._keys, self._client, self._report.at_ms
         boxes = self._found["inbox"]
-        kept_since_ms = now_ms - self._retention_ms["message"]
         checks: list[tuple[Check, Iterable[str]]] = [
             (runs.Timers(keys, now_ms), _members(client, keys.timers)),
             (runs.ReadyEntries(keys), _members(client, keys.ready)),
@@ -201,7 +201,6 @@ class Auditor:
             (messages.Boxes(keys), boxes),
             (messages.DeadLetters(keys), _members(client, keys.dead)),
             (messages.Held(keys), (f"{ring} {m}" for ring, m in client.hscan_iter(keys.held, count=_SCAN))),
-            (messages.Rings(keys, kept_since_ms), _members(client, keys.rings)),
         ]
         for check, items in checks:
             for batch in batches(items):
@@ -258,7 +257,7 @@ class Auditor:
 
     def _counters(self) -> Iterator[Finding]:
         keys = self._keys
-        known = {"runs": sorted(self._live), "plans": self._found["plan"], "held": self._held}
+        known = {"runs": sorted(self._live_runs), "plans": self._found["plan"], "held": self._held}
         wrong = Scripts(self._client).call(
             "count_alive",
             [keys.runs, keys.timers, keys.message_timers, keys.queues, keys.schedules, keys.handoffs],
@@ -349,7 +348,8 @@ class Auditor:
         yield Finding(kind or "run or message", item, f"LOST: {problem}")
 
     def _went_back(self, ledger: Ledger) -> Iterator[Finding]:
-        ended = [item for item, told in ledger.accepted.items() if told.end and item in self._live]
+        live = self._live_runs | self._live_messages
+        ended = [item for item, told in ledger.accepted.items() if told.end and item in live]
         for item, state in self._states(ended):
             if state in RUN_LIVE | messages.MESSAGE_LIVE:
                 told = ledger.accepted[item]

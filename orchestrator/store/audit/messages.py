@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.ids import time_of
 from orchestrator.store.audit.looking import Finding, Need, Part, Place
 from orchestrator.store.directory import TASKS
 from orchestrator.store.inbox import CAPABILITY
@@ -136,7 +135,11 @@ class InboxEntries:
 
 
 class Boxes:
-    """Check: an inbox whose messages workers are rung for: somebody is on his way."""
+    """Check: an inbox whose messages workers are rung for: somebody is on his way.
+
+    A ring calls for a box, and is answered with whichever message is the most urgent: so it may outlive the message that
+    it was made for, and here it counts whichever of the agent's two boxes it is for.
+    """
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -184,23 +187,6 @@ class Held:
         ring, _, message_id = item.rpartition(" ")
         if replies[0] == message_id and replies[1] != ["delivered", ring]:
             yield _wrong("ring", ring, f"stands for message {message_id}, which it does not hold")
-
-
-class Rings:
-    """Check: a ring that no worker has received. It may outlive its message, but not one that must still be kept."""
-
-    def __init__(self, keys: Keys, kept_since_ms: int) -> None:
-        self._keys = keys
-        self._kept_since_ms = kept_since_ms
-
-    def ask(self, pipe: Any, item: str) -> None:
-        pipe.zscore(self._keys.rings, item)
-        pipe.hget(self._keys.message(item.split(" ")[4]), "state")
-
-    def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
-        there, state = replies
-        if there is not None and state is None and (time_of(item.split(" ")[4]) or 0) > self._kept_since_ms:
-            yield _wrong("ring", item, "the message's record is gone")
 
 
 def _wrong(about: str, name: str, problem: str) -> Need:

@@ -1,7 +1,7 @@
 -- Purpose: count again, at one moment, what the counters say: attempts of each agent that run, runs and schedules that
 --          pin each plan. Changes nothing.
 -- KEYS: 1 runs zset, 2 timers zset, 3 message timers zset, 4 queues hash, 5 schedules hash, 6 handoffs zset.
--- ARGV: 1 what every key starts with, 2 JSON {runs: those known to live, plans: hashes known, held: messages known to be
+-- ARGV: 1 what every key starts with, 2 JSON {runs: those known to live, plans: hashes known, held: messages that may be
 --       held without a lease, since: ms, whatever is newer than that is looked at, too}.
 -- Returns: {name of the counter, what it says, what was counted, ...}, of those that differ.
 -- Cost: O(runs that live + timers + schedules). Makes keys by itself: which runs and messages, it finds out.
