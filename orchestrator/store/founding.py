@@ -39,9 +39,7 @@ class Founding:
 
     def read(self) -> Mark | None:
         """None: no worker has run on this database."""
-        mark_id, since, lost_id, lost_at = self._client.hmget(
-            self._keys.founding, "id", "since", "lost_id", "lost_at"
-        )
+        mark_id, since, lost_id, lost_at = self._client.hmget(self._keys.founding, "id", "since", "lost_id", "lost_at")
         return Mark(mark_id, int(since), lost_id, int(lost_at) if lost_at else None) if mark_id else None
 
     def watch(self) -> str | None:

@@ -76,7 +76,7 @@ def test_the_audit_is_clean_after_every_move_of_a_generated_workflow(
     assert report.steps.accepted == report.steps.terminal
 
 
-# --- damage to runs -----------------------------------------------------------------------------------------------------
+# --- damage to runs -------------------------------------------------------------------------------------------------
 
 
 def hold(store: RunStore, run_id: str, step_id: str = "a") -> None:
@@ -139,9 +139,7 @@ def test_a_step_that_runs_without_a_lease_or_a_time_out(
         f"step {run_id} a: attempt 1 runs, and its lease never ends",
     ]
     client.zadd(KEYS.timers, {f"lease {run_id} a 1": 1e13})
-    assert damaged("ZREM", KEYS.timers, f"timeout {run_id} a 1") == [
-        f"step {run_id} a: attempt 1 will not time out"
-    ]
+    assert damaged("ZREM", KEYS.timers, f"timeout {run_id} a 1") == [f"step {run_id} a: attempt 1 will not time out"]
 
 
 def test_a_retry_or_a_decision_without_a_timer(client: redis.Redis, store: RunStore, create: Any, damaged: Any) -> None:
@@ -256,3 +254,21 @@ def test_a_schedule_without_a_timer_or_without_its_definition(
     assert damaged("ZREM", KEYS.timers, "schedule daily - 0") == ["schedule daily: is due, and no timer is set"]
     client.zadd(KEYS.timers, {"schedule daily - 0": 10**13})
     assert "schedule daily: its definition is gone, or expires" in damaged("DEL", KEYS.plan(made.hash))
+
+
+def test_a_run_that_gets_its_place_while_it_is_paused_starts_when_it_goes_on(
+    client: redis.Redis, store: RunStore, create: Any
+) -> None:
+    first, _ = create(plan(task("a")), slot="k", max_runs=1)
+    order = Order("w1", plan(task("a")), {}, dispatch_table, priority="low", retention_ms=60_000, slot="k", max_runs=1)
+    store.create_run(order)
+    store.pause_run("w1")
+    store.cancel_run(first)
+    assert store.start_run("w1") is None
+    assert told(client) == []
+    store.pause_run("w1", pause=False)
+    advance = store.start_run("w1")
+    assert advance is not None
+    assert [step.step_id for step in advance.ready] == ["a"]
+    store.cancel_run("w1")
+    assert told(client) == []

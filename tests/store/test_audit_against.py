@@ -1,4 +1,4 @@
-"""The audit against what others know: ids that were accepted, entries that were carried away, the mark of the database."""
+"""The audit against what others know: accepted ids, entries that were carried away, the mark of the database."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def carried(client: redis.Redis, path: Path) -> Path:
     return path
 
 
-def test_an_accepted_id_of_which_nothing_is_left_is_lost(
-    client: redis.Redis, store: RunStore, tmp_path: Path
-) -> None:
+def test_an_accepted_id_of_which_nothing_is_left_is_lost(client: redis.Redis, store: RunStore, tmp_path: Path) -> None:
     kept, lost = begin(store), begin(store)
     ids, file = tmp_path / "ids.txt", carried(client, tmp_path / "journal.jsonl")
     ids.write_text(f"{kept}\n\n{lost}")
@@ -126,7 +124,7 @@ def test_a_file_that_is_something_else_is_refused_with_its_line(tmp_path: Path) 
         read_file(str(tmp_path / "missing"))
 
 
-# --- the mark of the database -------------------------------------------------------------------------------------------
+# --- the mark of the database ---------------------------------------------------------------------------------------
 
 
 def test_the_mark_is_set_once_and_is_as_old_as_what_is_there(client: redis.Redis, store: RunStore) -> None:

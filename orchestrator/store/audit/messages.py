@@ -137,8 +137,8 @@ class InboxEntries:
 class Boxes:
     """Check: an inbox whose messages workers are rung for: somebody is on his way.
 
-    A ring calls for a box, and is answered with whichever message is the most urgent: so it may outlive the message that
-    it was made for, and here it counts whichever of the agent's two boxes it is for.
+    A ring calls for a box, and is answered with whichever message is the most urgent: so it may outlive the message
+    that it was made for, and here it counts whichever of the agent's two boxes it is for.
     """
 
     def __init__(self, keys: Keys) -> None:
