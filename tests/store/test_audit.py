@@ -186,6 +186,8 @@ def test_items_that_are_gone_and_an_end_that_nobody_asks_for(
         (("ZADD", "t:timers", 1e13, "lease r9 a 1"), "timer lease r9 a 1: the record of run r9 is gone"),
         (("ZADD", "t:ready", 0, "x low 1 r1 b"), "queue entry x low 1 r1 b: the step's record is gone"),
         (("ZADD", "t:slots:k", 0, "r9"), "place t:slots:k r9: the run is gone"),
+        (("ZADD", "t:timers", 1e13, "junk"), "entry junk: cannot be understood: the orchestrator has not written this"),
+        (("HSET", "t:run:r1:steps", "c", "{"), "entry r1: cannot be understood: the orchestrator has not written this"),
         (("SADD", "t:limit:k", "r1 a 0"), "place t:limit:k r1 a 0: the step has given it back, or is gone"),
     ],
 )  # fmt: skip

@@ -13,9 +13,9 @@ import redis
 
 from orchestrator.ids import time_of
 from orchestrator.records import rfc3339
-from orchestrator.store.audit import messages, runs
+from orchestrator.store.audit import messages, run_entries, runs
 from orchestrator.store.audit.ledger import OWN, Accepted, Ledger
-from orchestrator.store.audit.looking import RUN_LIVE, Check, Finding, Looker, Part, batches
+from orchestrator.store.audit.looking import RUN_LIVE, UNREADABLE, Check, Finding, Looker, Part, batches
 from orchestrator.store.founding import Founding, Mark
 from orchestrator.store.journal import BEGINNING, Journal
 from orchestrator.store.keys import Keys
@@ -148,7 +148,11 @@ class Auditor:
                 run = check.seen(run_id, told)
                 if run.state is None:
                     continue
-                parts = [runs.part_of(rec) for rec in run.records().values()]
+                try:
+                    parts = [runs.part_of(rec) for rec in run.records().values()]
+                except UNREADABLE:
+                    report.runs.unaccounted += 1
+                    continue
                 report.runs.add(runs.part_of_run(run, set(parts)))
                 for part, n in Counter(parts).items():
                     report.steps.add(part, n)
@@ -191,11 +195,11 @@ class Auditor:
         keys, client, now_ms = self._keys, self._client, self._report.at_ms
         boxes = self._found["inbox"]
         checks: list[tuple[Check, Iterable[str]]] = [
-            (runs.Timers(keys, now_ms), _members(client, keys.timers)),
-            (runs.ReadyEntries(keys), _members(client, keys.ready)),
-            (runs.Slots(keys), (f"{key} {run}" for key in self._named("slots") for run in _members(client, key))),
-            (runs.Limits(keys), self._limit_members()),
-            (runs.Schedules(keys), client.hkeys(keys.schedules)),
+            (run_entries.Timers(keys, now_ms), _members(client, keys.timers)),
+            (run_entries.ReadyEntries(keys), _members(client, keys.ready)),
+            (run_entries.Slots(keys), (f"{key} {r}" for key in self._named("slots") for r in _members(client, key))),
+            (run_entries.Limits(keys), self._limit_members()),
+            (run_entries.Schedules(keys), client.hkeys(keys.schedules)),
             (messages.MessageTimers(keys), _members(client, keys.message_timers)),
             (messages.InboxEntries(keys), (f"{b} {m}" for b in boxes for m in _members(client, keys.inbox(b)))),
             (messages.Boxes(keys), boxes),

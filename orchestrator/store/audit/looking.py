@@ -7,12 +7,14 @@ wrong. The exact look asks for both in one transaction, so that its answers are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 RUN_LIVE = frozenset({"pending", "running", "paused"})
 _TRIES = 20  # exact looks until one finds a record as the look before did
 _BATCH = 200
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
 
 Part = Literal["", "queued", "leased", "waiting", "terminal"]
 How = Literal["zset", "set", "field", "kept", "alive"]
@@ -47,6 +49,11 @@ class Need:
     places: tuple[Place, ...] = ()
 
 
+def wrong(about: str, name: str, problem: str, part: Part = "") -> Need:
+    """What is wrong in any case."""
+    return Need(Finding(about, name, problem, part))
+
+
 class Check(Protocol):
     """One kind of records or entries."""
 
@@ -70,7 +77,9 @@ class Looker:
 
     def find(self, check: Check, items: Sequence[str], replies: Sequence[list[Any]]) -> list[tuple[str, Finding]]:
         """The first look: what may be wrong. One round trip."""
-        needs = [(item, need) for item, told in zip(items, replies, strict=True) for need in check.examine(item, told)]
+        needs = [
+            (item, need) for item, told in zip(items, replies, strict=True) for need in _examine(check, item, told)
+        ]
         places = list(dict.fromkeys(place for _, need in needs for place in need.places))
         with self._client.pipeline(transaction=False) as pipe:
             for place in places:
@@ -82,7 +91,7 @@ class Looker:
         """The exact look at one item. Empty too if it moves all the time: then it is not stuck."""
         told = self.read(check, [item])[0]
         for _ in range(_TRIES):
-            needs = list(check.examine(item, told))
+            needs = _examine(check, item, told)
             if not needs:
                 return []
             places = list(dict.fromkeys(place for need in needs for place in need.places))
@@ -116,9 +125,17 @@ def _ask(pipe: Any, check: Check, items: Sequence[str]) -> list[int]:
     sizes = []
     for item in items:
         before = len(pipe)
-        check.ask(pipe, item)
+        with suppress(ValueError):  # somebody else wrote it: `_examine` will say so
+            check.ask(pipe, item)
         sizes.append(len(pipe) - before)
     return sizes
+
+
+def _examine(check: Check, item: str, told: list[Any]) -> list[Need]:
+    try:
+        return list(check.examine(item, told))
+    except UNREADABLE:
+        return [wrong("entry", item, "cannot be understood: the orchestrator has not written this")]
 
 
 def _divide(pipe: Any, sizes: Sequence[int]) -> list[list[Any]]:

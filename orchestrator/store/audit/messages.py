@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.store.audit.looking import Finding, Need, Part, Place
+from orchestrator.store.audit.looking import Finding, Need, Part, Place, wrong
 from orchestrator.store.directory import TASKS
 from orchestrator.store.inbox import CAPABILITY
 from orchestrator.store.keys import Keys
@@ -50,16 +50,16 @@ class Messages:
             return
         if state in MESSAGE_LIVE:
             if expires_s >= 0:
-                yield _wrong("message", item, f"is {state}, and its record expires")
+                yield wrong("message", item, f"is {state}, and its record expires")
             yield from self._open(item, rec, part)
             return
         in_dead = Place("zset", self._keys.dead, item)
         if state in ("failed", "dead") and rec["handoff"] != "declined" and not rec["replayed_as"]:
             yield Need(Finding("message", item, f"is {state}, and is not among the dead letters"), (in_dead,))
             if expires_s >= 0:
-                yield _wrong("message", item, "is a dead letter, and its record expires")
+                yield wrong("message", item, "is a dead letter, and its record expires")
         elif expires_s < 0:
-            yield _wrong("message", item, f"is {state} and never expires")
+            yield wrong("message", item, f"is {state} and never expires")
 
     def _open(self, item: str, rec: dict[str, str | None], part: Part) -> Iterator[Need]:
         box = str(rec["box"])
@@ -103,12 +103,12 @@ class MessageTimers:
         if there is None:
             return
         if state is None:
-            yield _wrong("timer", item, "the message's record is gone")
+            yield wrong("timer", item, "the message's record is gone")
         elif kind == "lease":
             if state != "delivered" or (held_in, tried) != (box, attempt):
-                yield _wrong("timer", item, "is left over: the attempt does not run")
+                yield wrong("timer", item, "is left over: the attempt does not run")
         elif state not in MESSAGE_LIVE or held_in != box:
-            yield _wrong("timer", item, f"is left over: the message is {state}")
+            yield wrong("timer", item, f"is left over: the message is {state}")
 
 
 class InboxEntries:
@@ -127,11 +127,11 @@ class InboxEntries:
         if there is None:
             return
         if state is None:
-            yield _wrong("inbox entry", item, "the message's record is gone")
+            yield wrong("inbox entry", item, "the message's record is gone")
         elif state != "pending":
-            yield _wrong("inbox entry", item, f"the message is {state}")
+            yield wrong("inbox entry", item, f"the message is {state}")
         elif box != item.rpartition(" ")[0]:
-            yield _wrong("inbox entry", item, f"the message is in the inbox {box}")
+            yield wrong("inbox entry", item, f"the message is in the inbox {box}")
 
 
 class Boxes:
@@ -153,7 +153,7 @@ class Boxes:
     def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
         waiting, door, rings = replies
         if waiting and door == "worker" and not rings:
-            yield _wrong("inbox", item, f"{waiting} wait, and no worker is called for them")
+            yield wrong("inbox", item, f"{waiting} wait, and no worker is called for them")
 
 
 class DeadLetters:
@@ -169,7 +169,7 @@ class DeadLetters:
     def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
         there, (state, replayed) = replies
         if there is not None and (state not in ("failed", "dead") or replayed):
-            yield _wrong("dead letter", item, f"the message is {'replayed' if replayed else state or 'gone'}")
+            yield wrong("dead letter", item, f"the message is {'replayed' if replayed else state or 'gone'}")
 
 
 class Held:
@@ -186,8 +186,4 @@ class Held:
     def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
         ring, _, message_id = item.rpartition(" ")
         if replies[0] == message_id and replies[1] != ["delivered", ring]:
-            yield _wrong("ring", ring, f"stands for message {message_id}, which it does not hold")
-
-
-def _wrong(about: str, name: str, problem: str) -> Need:
-    return Need(Finding(about, name, problem))
+            yield wrong("ring", ring, f"stands for message {message_id}, which it does not hold")

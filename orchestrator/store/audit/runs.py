@@ -1,4 +1,4 @@
-"""What must stand where for a run and its steps, by their records alone; and the reverse, for each entry of one.
+"""What must stand where for a run and its steps, by their records alone.
 
 The rules are those of the scripts in `lua/`: each says which timer, queue entry or place a state has beside it.
 """
@@ -12,14 +12,13 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.ids import base_of, visible_id
-from orchestrator.store.audit.looking import RUN_LIVE, Finding, Need, Part, Place
+from orchestrator.store.audit.looking import RUN_LIVE, Finding, Need, Part, Place, wrong
 from orchestrator.store.keys import Keys
 
 Json = Any
 STEP_LIVE = frozenset({"pending", "running", "waiting"})
 _RUN_FIELDS = ("state", "plan", "slot", "queued", "open", "active", "phase", "stopping", "awaited")
-_HOLD_MS = 10_000  # the keeper drops a timer that is due and stands for nothing; one due later than this it leaves
-_DECIDE = "decide"
+DECIDE = "decide"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +99,25 @@ class Runs:
         run = self.seen(item, replies)
         if run.state is None:
             if run.hash or run.has_events:
-                yield _wrong("run", item, "its record is gone, and its steps or its history are left")
+                yield wrong("run", item, "its record is gone, and its steps or its history are left")
             return
         if not run.listed:
-            yield _wrong("run", item, "is in no list: `runs` does not show it")
+            yield wrong("run", item, "is in no list: `runs` does not show it")
         if run.state not in RUN_LIVE:
             if run.expires_s < 0:
-                yield _wrong("run", item, f"is {run.state} and never expires")
+                yield wrong("run", item, f"is {run.state} and never expires")
             for step_id, rec in run.records().items():
                 if rec["state"] in STEP_LIVE:
-                    yield _wrong("step", f"{item} {step_id}", f"is {rec['state']}, and its run is {run.state}")
+                    yield wrong("step", f"{item} {step_id}", f"is {rec['state']}, and its run is {run.state}")
             return
         if run.expires_s >= 0:
-            yield _wrong("run", item, f"is {run.state}, and its record expires")
+            yield wrong("run", item, f"is {run.state}, and its record expires")
         if not run.has_events:
-            yield _wrong("run", item, "its history is gone")
+            yield wrong("run", item, "its history is gone")
         plan_hash = str(run.fields["plan"])
         shape = self.shape(plan_hash)
         if shape is None:
-            yield _wrong("run", item, f"its plan {plan_hash} is gone", "waiting")
+            yield wrong("run", item, f"its plan {plan_hash} is gone", "waiting")
             return
         for pinned in (plan_hash, *shape.children):
             kept = Place("kept", self._keys.plan(pinned))
@@ -149,16 +148,16 @@ class RunRules:
         yield from self._limits(alive)
         running = sum("worker" in rec for rec in alive.values())
         if running != run.number("active"):
-            yield _wrong("counter", f"active of run {run.id}", f"is {run.number('active')}, and {_many(running)}")
+            yield wrong("counter", f"active of run {run.id}", f"is {run.number('active')}, and {_many(running)}")
         if self._shape.timeout_ms and run.state != "paused" and run.phase == "main":
             yield self._need("run", run.id, "will not time out", self._timer("run", "-"))
         yield from self._slot()
         if run.fields["queued"]:
             return
         if self._stopping and not running:
-            yield _wrong("run", run.id, "is stopping, nothing of it runs, and nothing ends it", "waiting")
+            yield wrong("run", run.id, "is stopping, nothing of it runs, and nothing ends it", "waiting")
         elif not alive:
-            yield self._need("run", run.id, "nothing moves it on", self._timer(_DECIDE, "$outputs"), part="waiting")
+            yield self._need("run", run.id, "nothing moves it on", self._timer(DECIDE, "$outputs"), part="waiting")
         if not self._stopping:
             yield from self._graph_walked()
 
@@ -170,7 +169,7 @@ class RunRules:
             return
         key = self._keys.slots(slot)
         if run.fields["queued"]:
-            waits, called = Place("zset", f"{key}:wait", run.id), self._timer(_DECIDE, "$start")
+            waits, called = Place("zset", f"{key}:wait", run.id), self._timer(DECIDE, "$start")
             problem = f"waits for a place under {slot}, and nothing will start it"
             yield self._need("run", run.id, problem, waits, called, part="queued")
         else:
@@ -187,13 +186,13 @@ class RunRules:
         for step_id in due:
             if step_id not in self._records:
                 problem = "its turn has come, and its record is gone"
-                yield _wrong("step", f"{run.id} {visible_id(step_id)}", problem, "waiting")
+                yield wrong("step", f"{run.id} {visible_id(step_id)}", problem, "waiting")
         if run.phase == "compensate":
             return
         part = [name for name, graph in self._graph.items() if self._in_part(graph)]
         left = sum(self._open(name) for name in part)
         if left != run.number("open"):
-            yield _wrong("counter", f"open of run {run.id}", f"is {run.number('open')}, and {left} steps are not over")
+            yield wrong("counter", f"open of run {run.id}", f"is {run.number('open')}, and {left} steps are not over")
 
     def _in_part(self, graph: dict[str, Json]) -> bool:
         return graph.get("phase", "main") == self._run.phase and "scope" not in graph
@@ -209,7 +208,7 @@ class RunRules:
     # --- one step --------------------------------------------------------------------------------------------
 
     def _step(self, step_id: str, rec: dict[str, Json]) -> Iterator[Need]:
-        part, asked = part_of(rec), self._timer(_DECIDE, step_id)
+        part, asked = part_of(rec), self._timer(DECIDE, step_id)
         if rec.get("held"):
             if self._run.state != "paused":
                 yield self._of(step_id, "is held, and its run is not paused", part=part)
@@ -240,7 +239,7 @@ class RunRules:
         if "child" in rec:
             child = Place("alive", self._keys.run(rec["child"]))
             problem = f"waits for the run {rec['child']}, which is gone or over"
-            yield self._of(step_id, problem, child, self._timer(_DECIDE, step_id), part="waiting")
+            yield self._of(step_id, problem, child, self._timer(DECIDE, step_id), part="waiting")
         if not rec.keys() & {"retry_at", "signal", "child"}:
             yield self._of(step_id, "waits for nothing", part="waiting")
 
@@ -249,7 +248,7 @@ class RunRules:
         graph = self._about(step_id)
         if self._stopping or graph.get("phase", "main") != self._run.phase:
             return
-        asked = self._timer(_DECIDE, step_id)
+        asked = self._timer(DECIDE, step_id)
         if rec.get("at_end") or ("n" in rec and (rec.get("enough") or rec["done"] == rec["cursor"])):
             yield self._of(step_id, "what is inside is over, and nothing asks what follows", asked, part="waiting")
         elif "n" in rec:
@@ -306,131 +305,5 @@ def part_of_run(run: RunSeen, parts: set[Part]) -> Part:
     return "queued" if "queued" in parts or run.fields["queued"] else "waiting"
 
 
-# --- the reverse: what an entry stands for ----------------------------------------------------------------------------
-
-
-class Timers:
-    """Check: a timer of a run, a step or a schedule. `now_ms`: the server's time."""
-
-    def __init__(self, keys: Keys, now_ms: int) -> None:
-        self._keys = keys
-        self._now_ms = now_ms
-
-    def ask(self, pipe: Any, item: str) -> None:
-        kind, run_id, step_id, _ = item.split(" ")
-        if kind == _DECIDE:  # also for what is over by now, or never came to be: the keeper sees, and drops it
-            return
-        pipe.zscore(self._keys.timers, item)
-        if kind == "schedule":
-            pipe.hexists(self._keys.schedules, run_id)
-        else:
-            pipe.hmget(self._keys.run(run_id), "state", "phase")
-            pipe.hget(self._keys.steps(run_id), step_id)
-
-    def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
-        if not replies or replies[0] is None:
-            return
-        kind, run_id, _, attempt = item.split(" ")
-        if kind == "schedule":
-            if not replies[1]:
-                yield _wrong("timer", item, f"the schedule {run_id} is gone")
-            return
-        due, (state, phase), text = replies
-        rec = json.loads(text) if text else {}
-        if state is None:
-            yield _wrong("timer", item, f"the record of run {run_id} is gone")
-        elif kind == "run":
-            if state not in RUN_LIVE or state == "paused" or (phase or "main") != "main":
-                yield _wrong("timer", item, f"is left over: the run is {state}")
-        elif kind == "retry":
-            if rec.get("state") not in STEP_LIVE and due > self._now_ms + _HOLD_MS:
-                yield _wrong("timer", item, f"is left over: the step is {rec.get('state', 'gone')}")
-        elif "worker" not in rec or str(rec["attempt"]) != attempt:
-            yield _wrong("timer", item, "is left over: the attempt does not run")
-
-
-class ReadyEntries:
-    """Check: a step that was dispatched and not claimed."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-
-    def ask(self, pipe: Any, item: str) -> None:
-        _, _, _, run_id, step_id = item.split(" ")
-        pipe.zscore(self._keys.ready, item)
-        pipe.hget(self._keys.steps(run_id), step_id)
-
-    def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
-        there, text = replies
-        rec = json.loads(text) if text else {}
-        agent, priority, seq, _, _ = item.split(" ")
-        if there is not None and (rec.get("queue"), rec.get("seq")) != (f"{agent} {priority}", seq):
-            yield _wrong("queue entry", item, "the step's record is gone" if not rec else "the step is not queued so")
-
-
-class Slots:
-    """Check: a run that has, or waits for, a place under a concurrency key. Items: the zset and the run."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-
-    def ask(self, pipe: Any, item: str) -> None:
-        key, _, run_id = item.rpartition(" ")
-        pipe.zscore(key, run_id)
-        pipe.hget(self._keys.run(run_id), "state")
-
-    def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
-        there, state = replies
-        if there is not None and state not in RUN_LIVE:
-            yield _wrong("place", item, f"the run is {state or 'gone'}")
-
-
-class Limits:
-    """Check: an attempt that has, or waits for, a place under a limit. Items: the key and the member."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-
-    def ask(self, pipe: Any, item: str) -> None:
-        key, run_id, step_id, attempt = item.rsplit(" ", 3)
-        member = f"{run_id} {step_id} {attempt}"
-        if key.endswith(":wait"):
-            pipe.zscore(key, member)
-        else:
-            pipe.sismember(key, member)
-        pipe.hget(self._keys.steps(run_id), step_id)
-
-    def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
-        there, text = replies
-        rec = json.loads(text) if text else {}
-        member = item.split(" ", item.count(" ") - 2)[-1]
-        if there not in (None, 0, False) and member not in dict(rec.get("limited") or {}).values():
-            yield _wrong("place", item, "the step has given it back, or is gone")
-
-
-class Schedules:
-    """Check: a schedule."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-
-    def ask(self, pipe: Any, item: str) -> None:
-        pipe.hget(self._keys.schedules, item)
-
-    def examine(self, item: str, replies: list[Any]) -> Iterator[Need]:
-        if replies[0] is None:
-            return
-        data = json.loads(replies[0])
-        if data["next_ms"] is not None:
-            timer = Place("zset", self._keys.timers, f"schedule {item} - 0")
-            yield Need(Finding("schedule", item, "is due, and no timer is set"), (timer,))
-        for pin in data["pins"]:
-            yield Need(Finding("schedule", item, "its definition is gone, or expires"), (Place("kept", pin),))
-
-
 def _many(running: int) -> str:
     return "1 attempt runs" if running == 1 else f"{running} attempts run"
-
-
-def _wrong(about: str, name: str, problem: str, part: Part = "") -> Need:
-    return Need(Finding(about, name, problem, part))

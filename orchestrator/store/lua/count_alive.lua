@@ -37,8 +37,8 @@ end
 for _, timer in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   local run, step = string.match(timer, '^lease (%S+) (%S+)')
   local text = run and redis.call('HGET', prefix .. 'run:' .. run .. ':steps', step)
-  local rec = text and cjson.decode(text)
-  if rec and rec.worker then add(agents, string.match(rec.queue, '^%S+'), 1) end
+  local good, rec = pcall(cjson.decode, text or '{}')
+  if good and rec.worker then add(agents, string.match(rec.queue, '^%S+'), 1) end
 end
 for _, timer in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
   local box = string.match(timer, '^lease %S+ ([^/ ]+)')
