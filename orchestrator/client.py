@@ -7,7 +7,7 @@ Every call has a deadline (`Settings.deadline_s`) and fails with StoreUnavailabl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +30,9 @@ from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
-from orchestrator.store.audit.auditor import Auditor, Report
+from orchestrator.store.audit.auditor import Auditor
 from orchestrator.store.audit.ledger import read_file
+from orchestrator.store.audit.report import Progress, Report
 from orchestrator.store.connection import blocking, connect, guard, server_url
 from orchestrator.store.directory import PRIORITIES, Directory
 from orchestrator.store.inbox import Inbox
@@ -218,7 +219,7 @@ class Client:
             return self._directory.overview(capability)
 
     def audit(
-        self, against: Sequence[str | Path] = (), progress: Callable[[str, int], None] = lambda what, done: None
+        self, against: Sequence[str | Path] = (), progress: Progress = lambda what, done: None
     ) -> Report:
         """Prove from the records that nothing is lost, stuck or left over. Changes nothing; works while things move.
 

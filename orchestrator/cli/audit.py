@@ -13,7 +13,7 @@ from orchestrator.cli import options
 from orchestrator.cli.output import console, look, print_json, say
 from orchestrator.cli.text import duration, moment, visible
 from orchestrator.client import Client
-from orchestrator.store.audit.auditor import Report, Tally
+from orchestrator.store.audit.report import Report, Tally
 
 FOUND = 1
 SHOWN = 50

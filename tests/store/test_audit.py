@@ -15,7 +15,8 @@ from orchestrator.agents.submission import launch, order_run
 from orchestrator.records import Order
 from orchestrator.settings import Settings
 from orchestrator.store.audit import auditor
-from orchestrator.store.audit.auditor import Auditor, Report
+from orchestrator.store.audit.auditor import Auditor
+from orchestrator.store.audit.report import Report
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.compiler import compile_workflow

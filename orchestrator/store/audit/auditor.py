@@ -5,83 +5,25 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import redis
 
-from orchestrator.ids import time_of
 from orchestrator.records import rfc3339
 from orchestrator.store.audit import messages, run_entries, runs
-from orchestrator.store.audit.ledger import OWN, Accepted, Ledger
-from orchestrator.store.audit.looking import RUN_LIVE, UNREADABLE, Check, Finding, Looker, Part, batches
-from orchestrator.store.founding import Founding, Mark
+from orchestrator.store.audit.accounts import Accounts, order, when
+from orchestrator.store.audit.ledger import Ledger
+from orchestrator.store.audit.looking import RUN_LIVE, UNREADABLE, Check, Finding, Looker, Part, batches, members
+from orchestrator.store.audit.report import Progress, Report
+from orchestrator.store.founding import Founding
 from orchestrator.store.journal import BEGINNING, Journal
 from orchestrator.store.keys import Keys
 from orchestrator.store.scripts import Scripts
 
-Json = Any
-Progress = Callable[[str, int], None]  # (what, how many have been looked at)
 _SECOND_LOOK_S = 0.5  # what is wrong for so long is wrong: no script leaves anything half done
 _ENTRIES = 5000  # records of steps that are held at the same time, roughly
 _SCAN = 1000
-
-
-@dataclass(slots=True)
-class Tally:
-    """Where the runs, the steps or the messages are. `unaccounted`: lost, or nothing moves them on."""
-
-    queued: int = 0
-    leased: int = 0
-    waiting: int = 0
-    terminal: int = 0
-    unaccounted: int = 0
-
-    @property
-    def accepted(self) -> int:
-        return self.queued + self.leased + self.waiting + self.terminal + self.unaccounted
-
-    def add(self, part: Part, n: int = 1) -> None:
-        if part:
-            setattr(self, part, getattr(self, part) + n)
-
-    def to_json(self) -> dict[str, int]:
-        """`{accepted, queued, leased, waiting, terminal, unaccounted}`."""
-        return {"accepted": self.accepted, **{name: getattr(self, name) for name in self.__slots__}}
-
-
-@dataclass(slots=True)
-class Report:
-    """What an audit has found. Steps are those that a run has come to.
-
-    `expired`: ids that ended, as a journal tells, and whose records are gone. `untold`: ids so old that their records
-    may have expired, and of whose end nothing tells. `founded_ms`: since when this database holds what it holds.
-    """
-
-    at_ms: int
-    runs: Tally = field(default_factory=Tally)
-    steps: Tally = field(default_factory=Tally)
-    messages: Tally = field(default_factory=Tally)
-    expired: int = 0
-    untold: int = 0
-    founded_ms: int | None = None
-    quarantine: int = 0
-    took_ms: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.findings
-
-    def to_json(self) -> dict[str, Json]:
-        """As `orchestrator audit --json` prints it."""
-        tallies = {name: getattr(self, name).to_json() for name in ("runs", "steps", "messages")}
-        return {
-            "ok": self.ok, "at": rfc3339(self.at_ms), "took_ms": self.took_ms, **tallies, "expired": self.expired,
-            "untold": self.untold, "quarantine": self.quarantine, "founded_at": rfc3339(self.founded_ms),
-            "findings": [{"about": one.about, "id": one.id, "problem": one.problem} for one in self.findings],
-        }  # fmt: skip
 
 
 class Auditor:
@@ -120,7 +62,7 @@ class Auditor:
         self._look_at_runs()
         self._look_at_messages()
         self._look_at_entries()
-        report.findings += [*self._settle(), *self._counters(), *self._database(), *self._ledgers(ledgers)]
+        report.findings += [*self._settle(), *self._counters(), *self._database(), *self._accounts().compare(ledgers)]
         report.findings.sort()
         report.took_ms = round((time.monotonic() - began) * 1000)
         return report
@@ -195,15 +137,15 @@ class Auditor:
         keys, client, now_ms = self._keys, self._client, self._report.at_ms
         boxes = self._found["inbox"]
         checks: list[tuple[Check, Iterable[str]]] = [
-            (run_entries.Timers(keys, now_ms), _members(client, keys.timers)),
-            (run_entries.ReadyEntries(keys), _members(client, keys.ready)),
-            (run_entries.Slots(keys), (f"{key} {r}" for key in self._named("slots") for r in _members(client, key))),
+            (run_entries.Timers(keys, now_ms), members(client, keys.timers)),
+            (run_entries.ReadyEntries(keys), members(client, keys.ready)),
+            (run_entries.Slots(keys), (f"{key} {r}" for key in self._named("slots") for r in members(client, key))),
             (run_entries.Limits(keys), self._limit_members()),
             (run_entries.Schedules(keys), client.hkeys(keys.schedules)),
-            (messages.MessageTimers(keys), _members(client, keys.message_timers)),
-            (messages.InboxEntries(keys), (f"{b} {m}" for b in boxes for m in _members(client, keys.inbox(b)))),
+            (messages.MessageTimers(keys), members(client, keys.message_timers)),
+            (messages.InboxEntries(keys), (f"{b} {m}" for b in boxes for m in members(client, keys.inbox(b)))),
             (messages.Boxes(keys), boxes),
-            (messages.DeadLetters(keys), _members(client, keys.dead)),
+            (messages.DeadLetters(keys), members(client, keys.dead)),
             (messages.Held(keys), (f"{ring} {m}" for ring, m in client.hscan_iter(keys.held, count=_SCAN))),
         ]
         for check, items in checks:
@@ -219,7 +161,7 @@ class Auditor:
             if self._client.type(key) == "set":
                 yield from (f"{key} {member}" for member in self._client.sscan_iter(key, count=_SCAN))
             elif self._client.expiretime(key) == -1:
-                yield from (f"{key} {member}" for member in _members(self._client, key))
+                yield from (f"{key} {member}" for member in members(self._client, key))
 
     # --- what looks wrong ------------------------------------------------------------------------------------
 
@@ -280,9 +222,9 @@ class Auditor:
             yield Finding("database", mark.id, f"{problem}: FLUSHALL, a server without its file, or another database")
         newest = Journal(self._client, self._keys).newest()
         for sink, position in self._client.hgetall(self._keys.sinks).items():
-            if _order(position) > _order(newest):
-                ends = f"ends at {_when(newest)}" if newest != BEGINNING else "is empty"
-                yield Finding("journal", sink, f"it was carried there up to {_when(position)}, and {ends} here")
+            if order(position) > order(newest):
+                ends = f"ends at {when(newest)}" if newest != BEGINNING else "is empty"
+                yield Finding("journal", sink, f"it was carried there up to {when(position)}, and {ends} here")
         own = set(self._client.hkeys(self._keys.agents))
         for key in self._client.scan_iter("*founding", count=_SCAN, _type="hash"):
             other = Keys(key.removesuffix("founding"))
@@ -291,108 +233,13 @@ class Auditor:
                 problem = f"shares this database and the agents {', '.join(shared)}: each takes the other's messages"
                 yield Finding("database", f"ORCHESTRATOR_PREFIX={other.prefix}", problem)
 
-    # --- what was accepted -----------------------------------------------------------------------------------
-
-    def _ledgers(self, ledgers: Sequence[Ledger]) -> Iterator[Finding]:
-        """Every id that was accepted is known, or ended, or is so old that its record may have expired."""
-        own = self._own_journal()
-        mark = Founding(self._client, self._keys).read()
-        settled: set[str] = set()
-        for ledger in (own, *ledgers):
-            yield from self._gap(ledger, own)
-            for batch in batches(one for one in ledger.accepted if one not in settled):
-                for item, state in self._states(batch):
-                    settled.add(item)
-                    told = ledger.accepted[item]
-                    if state is None:
-                        yield from self._missing(item, told, own.accepted.get(item), ledger.source, mark)
-                self._progress("accepted ids", len(batch))
-            yield from self._went_back(ledger)
-        self._report.untold += sum(1 for gone in self._unlisted(settled) for _ in gone)
-
-    def _own_journal(self) -> Ledger:
-        ledger, journal, after = Ledger(OWN), Journal(self._client, self._keys), BEGINNING
-        while entries := journal.read(after):
-            ledger.add_all(entries)
-            after = entries[-1].id
-            self._progress("entries of the journal", len(entries))
-        return ledger
-
-    def _states(self, items: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-        """The state of each id, be it of a run or of a message; None: there is no such record."""
-        with self._client.pipeline(transaction=False) as pipe:
-            for item in items:
-                pipe.hget(self._keys.run(item), "state")
-                pipe.hget(self._keys.message(item), "state")
-            states = iter(pipe.execute())
-        for item in items:
-            of_run, of_message = next(states), next(states)
-            yield item, of_run or of_message
-
-    def _missing(
-        self, item: str, told: Accepted, journaled: Accepted | None, source: str, mark: Mark | None
-    ) -> Iterator[Finding]:
-        report = self._report
-        if told.end or (journaled and journaled.end):
-            report.expired += 1
-            return
-        kind = told.kind or (journaled.kind if journaled else "")
-        made_ms = time_of(item)
-        older = made_ms is not None and (mark is None or made_ms < mark.since_ms)  # than this database
-        # Of what kind an id is, a list of ids does not tell. What the database should hold is held against it.
-        choose = max if older else min
-        kept_ms = self._retention_ms.get(kind) or choose(self._retention_ms.values())
-        if made_ms is not None and made_ms < report.at_ms - kept_ms:
-            report.untold += 1
-            return
-        problem = f"was accepted (so says {source}), and nothing of it is left"
-        if older and mark:
-            problem += f": this database began later, at {rfc3339(mark.since_ms)}"
-        (report.messages if kind == "message" else report.runs).unaccounted += 1
-        yield Finding(kind or "run or message", item, f"LOST: {problem}")
-
-    def _went_back(self, ledger: Ledger) -> Iterator[Finding]:
+    def _accounts(self) -> Accounts:
         live = self._live_runs | self._live_messages
-        ended = [item for item, told in ledger.accepted.items() if told.end and item in live]
-        for item, state in self._states(ended):
-            if state in RUN_LIVE | messages.MESSAGE_LIVE:
-                told = ledger.accepted[item]
-                problem = f"is {state}, and {ledger.source} tells that it ended ({told.end}): the server lost that"
-                yield Finding(told.kind, item, problem)
-
-    @staticmethod
-    def _gap(ledger: Ledger, own: Ledger) -> Iterator[Finding]:
-        """Entries of the journal that were carried to a file and that the server, which still has older ones, lost."""
-        if ledger is own or not own.entries:
-            return
-        oldest = min(map(_order, own.entries))
-        lost = sorted((entry for entry in ledger.entries - own.entries if _order(entry) > oldest), key=_order)
-        if lost:
-            problem = f"the server has lost {len(lost)} entries, from {_when(lost[0])} to {_when(lost[-1])}"
-            yield Finding("journal", ledger.source, problem)
-
-    def _unlisted(self, settled: set[str]) -> Iterator[list[str]]:
-        """Runs of the list whose record is gone, and of which no journal tells."""
-        for batch in batches(run for run in _members(self._client, self._keys.runs) if run not in settled):
-            yield [run for run, state in self._states(batch) if state is None]
+        return Accounts(self._client, self._keys, self._report, self._retention_ms, live, self._progress)
 
     def _now_ms(self) -> int:
         seconds, micros = self._client.time()
         return int(seconds) * 1000 + int(micros) // 1000
-
-
-def _members(client: Any, key: str) -> Iterator[str]:
-    for member, _ in client.zscan_iter(key, count=_SCAN):
-        yield member
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    at, _, n = entry_id.partition("-")
-    return int(at), int(n or 0)
-
-
-def _when(entry_id: str) -> str:
-    return str(rfc3339(_order(entry_id)[0]))
 
 
 def _escaped(text: str) -> str:

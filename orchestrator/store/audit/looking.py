@@ -120,6 +120,12 @@ def batches(items: Iterable[str], size: int = _BATCH) -> Iterator[list[str]]:
         yield batch
 
 
+def members(client: Any, key: str) -> Iterator[str]:
+    """The members of a zset, without reading it whole."""
+    for member, _ in client.zscan_iter(key, count=1000):
+        yield member
+
+
 def _ask(pipe: Any, check: Check, items: Sequence[str]) -> list[int]:
     """Add the commands about the items; how many of them each has."""
     sizes = []
