@@ -40,6 +40,9 @@ from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import URL_SCHEMES, Settings
 from orchestrator.states import RunState
+from orchestrator.store.audit.auditor import Auditor
+from orchestrator.store.audit.ledger import read_file
+from orchestrator.store.audit.report import Progress, Report
 from orchestrator.store.connection import blocking, connect, guard, server_url
 from orchestrator.store.directory import PRIORITIES, Directory
 from orchestrator.store.inbox import Inbox
@@ -242,6 +245,25 @@ class Client:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""
         with self.asking():
             return self._directory.overview(capability)
+
+    def audit(
+        self, against: Sequence[str | Path] = (), progress: Progress = lambda what, done: None
+    ) -> Report:
+        """Prove from the records that nothing is lost, stuck or left over. Changes nothing; works while things move.
+
+        Args:
+            against: files of accepted ids, one a line, or of the lines of `orchestrator sink file`.
+            progress: is told what has been looked at, and how much more of it.
+        Raises:
+            WorkflowInvalid: a file cannot be read, with its line. StoreUnavailable.
+        """
+        ledgers = [read_file(str(path)) for path in against]
+        kept = {"retention_ms": self.settings.retention_s * 1000}
+        kept |= {"message_retention_ms": self.settings.message_retention_s * 1000}
+        with guard(self.url):
+            report = Auditor(self.store.client, self.store.keys, **kept, progress=progress).audit(ledgers)
+            report.quarantine = sum(quarantine.count() for quarantine in self.quarantines())
+        return report
 
     # --- messages --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,16 @@ def new_id() -> str:
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(85, -1, -5))
 
 
+def time_of(any_id: str) -> int | None:
+    """When an id was made, ms since the epoch by the clock of who made it; None: it is none of ours."""
+    if len(any_id) != 18 or not set(any_id) <= set(_ALPHABET):
+        return None
+    value = 0
+    for letter in any_id:
+        value = value << 5 | _ALPHABET.index(letter)
+    return value >> 40
+
+
 def base_of(step_id: str) -> str:
     """The id in the plan of an id in a run: without the numbers of items and rounds."""
     found = _BASE.match(step_id)

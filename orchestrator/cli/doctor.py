@@ -15,11 +15,12 @@ from rich.text import Text
 from orchestrator.agents.loading import load_agents
 from orchestrator.cli import options
 from orchestrator.cli.output import console, look, print_json
-from orchestrator.cli.text import visible
+from orchestrator.cli.text import moment, visible
 from orchestrator.client import Client
 from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store.connection import guard
+from orchestrator.store.founding import Founding
 from orchestrator.store.server_settings import Finding, judge_settings
 
 PACKAGES = (
@@ -114,11 +115,24 @@ def _server(client: Client) -> Iterator[Finding]:
     else:
         yield Finding("server", "ok", where)
     yield from judge_settings(store, client.settings)
+    yield from _founding(client)
     seconds, micros = store.time()
     apart_ms = abs(int(seconds) * 1000 + int(micros) // 1000 - time.time() * 1000)
     good = apart_ms < CLOCK_MS
     advice = "" if good else "let both machines ask a time server; leases go by the server's clock"
     yield Finding("clock", "ok" if good else "warn", f"{apart_ms / 1000:.1f} s from the server's", advice)
+
+
+def _founding(client: Client) -> Iterator[Finding]:
+    """Since when the data are what they are."""
+    mark = Founding(client.store.client, client.store.keys).read()
+    if mark is None:
+        return
+    if mark.lost_ms is None:
+        yield Finding("data", "ok", f"kept here since {moment(mark.since_ms)}")
+        return
+    detail = f"a worker saw at {moment(mark.lost_ms)} that those of before were gone"
+    yield Finding("data", "warn", detail, "orchestrator audit --against FILE lists what is lost")
 
 
 def _workers(client: Client) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from orchestrator.runtime.broker import empty_queues
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.schedule import fire
+from orchestrator.store.founding import Founding
 from orchestrator.store.timers import Timer
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ class Keeper:
         self._app = app
         self._engine: Engine = app.engine
         self._name = name
+        self._founding = Founding(app.engine.client, app.engine.keys)
         self._looked_at = 0.0
+        self._checked_at = 0.0
         self._tidied_at = 0.0
         self._actions: dict[str, Callable[[Timer], Advance | None]] = {
             "lease": self._lapse,
@@ -55,6 +58,10 @@ class Keeper:
     def tick(self) -> None:
         """Lead if nobody else does, do what is due, and sleep until something may be due again."""
         timers = self._engine.timers
+        if time.monotonic() - self._checked_at >= LOOK_FOR_LOST_S:  # whether or not this one leads
+            self._checked_at = time.monotonic()
+            if told := self._founding.watch():
+                log.critical("%s", told)
         if not timers.lead(self._name, ttl_ms=LEAD_MS):
             time.sleep(TICK_S)
             return

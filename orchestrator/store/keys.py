@@ -167,6 +167,11 @@ class Keys:
         """hash: sink -> id of the journal's entry up to which it has everything."""
         return f"{self.prefix}sinks"
 
+    @property
+    def founding(self) -> str:
+        """hash: `id` and `since`, the mark of this database; `lost_id`, `lost_at`: the mark that it had before."""
+        return f"{self.prefix}founding"
+
     # --- limits over all machines: the scripts build these names, see _lib.lua --------------------------------
 
     def slots(self, slot: str) -> str:
@@ -221,5 +226,6 @@ class Keys:
                 self.parked,
                 self.sinks,
                 self.schedules,
+                self.founding,
             }
         )

@@ -58,6 +58,10 @@ class Quarantine:
         found = {_text(name): _text(entry) for name, entry in self._client.hgetall(KEY).items()}
         return [_quarantined(name, found[name]) for name in sorted(found)]
 
+    def count(self) -> int:
+        """How many messages are kept."""
+        return int(self._client.hlen(KEY))
+
     def read(self, name: str) -> Quarantined | None:
         """One message by its id."""
         entry = self._client.hget(KEY, name)

@@ -14,7 +14,7 @@ import redis
 
 from orchestrator.store.direct import DirectScript
 
-_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule", "lead", "quarantine"})
+_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive"})
 #: Scripts that take on new work. A server out of memory refuses them as a whole; all others may go beyond its limit,
 #: because what was accepted must end, and only that makes room again.
 _NEW_WORK = frozenset({"create_run", "send_messages"})

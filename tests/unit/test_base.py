@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.backoff import retry_delay_ms
 from orchestrator.errors import SettingsInvalid
-from orchestrator.ids import new_id
+from orchestrator.ids import new_id, time_of
 from orchestrator.records import rfc3339
 from orchestrator.settings import Settings, mask_password
 
@@ -35,6 +36,14 @@ def test_ids_sort_by_time_and_do_not_collide() -> None:
     ids = [new_id() for _ in range(5000)]
     assert len(set(ids)) == 5000
     assert [found[:9] for found in ids] == sorted(found[:9] for found in ids)
+
+
+def test_an_id_tells_when_it_was_made() -> None:
+    before = time.time_ns() // 1_000_000
+    made = time_of(new_id())
+    assert made is not None
+    assert before <= made <= time.time_ns() // 1_000_000
+    assert time_of("r1") is time_of("l" * 18) is None
 
 
 def test_times_are_shown_in_utc_with_milliseconds() -> None:
