@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store import embedded
+from orchestrator.store.server_settings import judge_settings
 from tests.faults.server_load import LOAD, Load
 from tests.waiting import wait_until
 
@@ -65,6 +66,9 @@ def test_full_disk(tmp_path: Path, durability: str) -> None:
             disk.fill()
             load.wait_until_refused(timeout_s=20)
             time.sleep(FULL_S)  # how long the disk is full is what is tested
+            if durability == "everysec":  # the other one is gone most of the time
+                found = {finding.check: finding for finding in judge_settings(load.client.store.client, load.settings)}
+                assert "cannot write its append-only file" in found["durability"].detail
             accepted = load.count("accepted")
             disk.grow()
             healed = time.time()
