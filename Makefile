@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint bench bench-messages kills storm generated scale clean
+.PHONY: demo test test-fast faults lint bench bench-messages kills storm generated scale clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -16,6 +16,12 @@ test: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/unit tests/properties tests/store $(TESTS)
+
+# All fault tests, those with a star at full load, in two lanes, under an hour; then docs/reliability.md and the promises
+# in the README from what was measured. FAULTS_SEED=N repeats a run.
+faults: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest tests/faults --faults --faults-results=tests/faults/results -n 2 --session-timeout=3300 $(TESTS); \
+	  code=$$?; $(BIN)/python -m tests.faults.report && exit $$code
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from orchestrator.crashpoints import parse
 from orchestrator.errors import SettingsInvalid
 
 Durability = Literal["always", "everysec"]
@@ -63,12 +64,21 @@ class Settings(BaseSettings):
     inbox_lease_s: float = Field(60.0, gt=0, description="seconds a message read with `inbox` waits for its ack")
     journal_events: int = Field(100_000, ge=100, description="entries of the journal that are kept, roughly")
 
+    crashpoint: str | None = Field(None, description="for tests: where a process kills itself; crashpoints.py")
+
     celery: dict[str, Any] = Field(default_factory=dict, exclude=True, description="from celeryconfig.py")
 
     @field_validator("agents", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("crashpoint")
+    @classmethod
+    def _known_crashpoint(cls, value: str | None) -> str | None:
+        if value:
+            parse(value)
+        return value or None
 
     @field_validator("url")
     @classmethod

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from orchestrator.runtime.routing import priority_number, queue_of
+
+BROKER_AWAY = (OperationalError,)  # what publishing raises when the broker is away
 
 
 def empty_queues(app: Celery, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -18,13 +18,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from orchestrator.errors import ServerNotStarted, SettingsInvalid, StoreUnavailable
+from orchestrator.errors import OutcomeUnknown, QueueFull, ServerNotStarted, SettingsInvalid, StoreUnavailable
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store import embedded
-
-# InvalidResponse: something listens there that is no Redis, a web server say.
-NETWORK_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse)
-CANNOT_WRITE = "MISCONF"  # it refuses every change until it can write again, when its disk is full say
+from orchestrator.store.direct import ReplyLost
+from orchestrator.store.patience import NETWORK_ERRORS, Timely, cannot_write
 
 _clients: dict[tuple[Any, ...], redis.Redis] = {}
 _servers: dict[str, embedded.EmbeddedServer] = {}
@@ -52,7 +50,7 @@ class Reviving:
             return super()._connect()  # type: ignore[misc]
 
 
-class SocketConnection(Reviving, redis.UnixDomainSocketConnection):
+class SocketConnection(Timely, Reviving, redis.UnixDomainSocketConnection):
     """A connection of the store over a unix socket."""
 
 
@@ -131,17 +129,26 @@ def visit(url: str, *, deadline_s: float) -> Iterator[redis.Redis]:
 
 @contextmanager
 def guard(url: str) -> Iterator[None]:
-    """Translate errors of the network, and of a server that cannot write, into StoreUnavailable. A decorator too."""
+    """Translate errors of the server and of the way to it. Usable as a decorator too.
+
+    Raises:
+        OutcomeUnknown: a change was sent, and no answer came. StoreUnavailable: nothing was changed. QueueFull.
+    """
+    masked = mask_password(url)
     try:
         yield
+    except ReplyLost as error:
+        told = "did not answer in time and may have done what it was told"
+        raise OutcomeUnknown(f"The server {masked} {told}: {_reason(error, url)}", url=masked) from error
     except NETWORK_ERRORS as error:
-        masked = mask_password(url)
         raise StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked) from error
+    except redis.OutOfMemoryError as error:
+        raise QueueFull(f"The server {masked} has no memory left for new work", url=masked) from error
     except redis.ResponseError as error:
-        if not str(error).startswith(CANNOT_WRITE):
+        if not cannot_write(error):
             raise
-        masked = mask_password(url)
-        raise StoreUnavailable(f"The server {masked} cannot write to its disk: {error}", url=masked) from error
+        told = "cannot write to its disk" if "MISCONF" in str(error) else "takes no changes"
+        raise StoreUnavailable(f"The server {masked} {told}: {_reason(error, url)}", url=masked) from error
 
 
 def _reason(error: Exception, url: str) -> str:
@@ -164,7 +171,7 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
         if parts.scheme in ("unix", "redis+socket"):
             options |= {"path": unquote(parts.path), **_login(parts), **_database(parts)}
             return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=SocketConnection, **options))
-        return redis.Redis.from_url(url, socket_keepalive=True, **options)
+        return _timely(redis.Redis.from_url(url, socket_keepalive=True, **options))
     except ValueError as error:
         raise SettingsInvalid(f"{mask_password(url)} is no URL of a server: {error}") from error
 
@@ -180,6 +187,12 @@ def _sentinel_client(parts: SplitResult, options: dict[str, Any]) -> redis.Redis
     asking = {key: options[key] for key in ("socket_timeout", "socket_connect_timeout")}
     options |= {"db": int(path[0]) if path else 0, **_login(parts)}
     client: redis.Redis = Sentinel(hosts, sentinel_kwargs=asking, **options).master_for(name)  # type: ignore[no-untyped-call]
+    return _timely(client)
+
+
+def _timely(client: redis.Redis) -> redis.Redis:
+    pool = client.connection_pool
+    pool.connection_class = type("TimelyConnection", (Timely, pool.connection_class), {})
     return client
 
 
