@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 
 from orchestrator import Client, Settings
-from tests.faults.server_load import AGENTS, ORACLE, ROOT, WORK_S
+from tests.faults.fleet import AGENTS, ROOT
+from tests.faults.oracle import FOLDER
 from tests.faults.servers import Kind, Server, binary
+from tests.faults.trial import Trial
 from tests.waiting import wait_until
 
-KINDS = [
-    pytest.param(kind, marks=pytest.mark.skipif(binary(kind) is None, reason=f"no {kind}"))
-    for kind in ("valkey", "redis-server")
-]
+KINDS: tuple[Kind, ...] = ("valkey", "redis-server")
 #: name -> (settings, the check that fails, what it says, whether workers refuse)
 WRONG: dict[str, tuple[dict[str, str], str, str, bool]] = {
     "no file": ({"appendonly": "no"}, "durability", "no append-only file: a crash loses everything", True),
@@ -41,8 +40,7 @@ def command(folder: Path, url: str | None, *words: str, **more: str) -> dict[str
         "ORCHESTRATOR_HOME": str(folder / "state"),
         "ORCHESTRATOR_AGENTS": str(AGENTS),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        ORACLE: str(folder),
-        WORK_S: "0",
+        FOLDER: str(folder),
         **({"ORCHESTRATOR_URL": url} if url else {}),
         **more,
     }
@@ -63,7 +61,7 @@ def failing(told: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 def starts(folder: Path, server: Server, **more: str) -> str:
     """Start a worker, wait until it serves, stop it; what it said."""
-    worker = subprocess.Popen(**command(folder, server.url, "worker", "listener", "--pool", "threads", **more))
+    worker = subprocess.Popen(**command(folder, server.url, "worker", "alpha", "--pool", "threads", **more))
     try:
         with Client(Settings(url=server.url)) as client:
 
@@ -78,20 +76,35 @@ def starts(folder: Path, server: Server, **more: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", WRONG)
-def test_doctor_names_it_and_workers_refuse_what_loses_work(tmp_path: Path, kind: Kind, name: str) -> None:
-    settings, check, says, refused = WRONG[name]
-    with Server(tmp_path / "server", kind=kind, tcp=True, **settings) as server:
-        told = call(tmp_path, server.url, "doctor", "--json")
+@pytest.mark.fault("F10", "wrong server settings")
+@pytest.mark.timeout(300)
+def test_doctor_names_it_and_workers_refuse_what_loses_work(trial: Trial) -> None:
+    kinds = [kind for kind in KINDS if binary(kind)]
+    for kind in kinds:
+        for name in WRONG:
+            folder = trial.folder / f"{kind} {name}"
+            folder.mkdir()
+            meet(folder, kind, *WRONG[name])
+    trial.report(
+        None,
+        load=f"{len(WRONG)} settings on {' and '.join(kinds)}",
+        counts={"settings": len(WRONG) * len(kinds), "named": len(WRONG) * len(kinds)},
+        about="`doctor` exits 1 and names each; workers refuse those that lose accepted work, and warn of the others.",
+    )
+
+
+def meet(folder: Path, kind: Kind, settings: dict[str, str], check: str, says: str, refused: bool) -> None:
+    """One server with one wrong setting."""
+    with Server(folder / "server", kind=kind, tcp=True, **settings) as server:
+        told = call(folder, server.url, "doctor", "--json")
         assert told.returncode == 1, told.stderr
         found = failing(told)
         assert list(found) == [check]
         assert says in found[check]
         if not refused:
-            assert says in starts(tmp_path, server)
+            assert says in starts(folder, server)
             return
-        worker = call(tmp_path, server.url, "worker")
+        worker = call(folder, server.url, "worker")
         assert worker.returncode == 1
         line, how = worker.stderr.strip().splitlines()
         assert line.startswith(f"{check}: ")
