@@ -75,7 +75,7 @@ def judge_settings(client: redis.Redis, settings: Settings) -> Iterator[Finding]
         advice = "make sure that appendonly is yes, maxmemory-policy noeviction, and that it asks for a password"
         yield Finding("durability", "warn", "the server does not tell its settings", advice)
         return
-    yield _append_only_file(config)
+    yield _append_only_file(client, config)
     if config["appendonly"] == "yes":
         yield _power_cut(config, settings)
     yield _eviction(config)
@@ -92,9 +92,13 @@ def _config(client: redis.Redis) -> dict[str, str]:
     return config if config["appendonly"] else {}
 
 
-def _append_only_file(config: dict[str, str]) -> Finding:
+def _append_only_file(client: redis.Redis, config: dict[str, str]) -> Finding:
     if config["appendonly"] == "yes":
-        return Finding("durability", "ok", "append-only file")
+        info: Any = client.info("persistence")
+        if info.get("aof_last_write_status", "ok") == "ok":
+            return Finding("durability", "ok", "append-only file")
+        advice = "make room on its disk; it goes on by itself"
+        return Finding("durability", "fail", "the server cannot write its append-only file and refuses work", advice)
     since = f"what came since the last snapshot (save {config['save']})" if config["save"] else "everything"
     return Finding("durability", "fail", f"no append-only file: a crash loses {since}", "CONFIG SET appendonly yes")
 

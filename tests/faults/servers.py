@@ -12,10 +12,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -203,9 +205,10 @@ class Server:
 
 
 def build_shim(folder: Path) -> Path:
-    """Compile `powercut.c`."""
+    """Compile `powercut.c`, or skip the test where that cannot be."""
     compiler = shutil.which("gcc") or shutil.which("cc")
-    assert compiler, "no C compiler"
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("a power cut needs Linux and a C compiler")
     made = folder / "powercut.so"
     if not made.exists():
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(SHIM), "-ldl"], check=True)

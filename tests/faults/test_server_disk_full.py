@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import embedded
-from tests.faults.server_load import LOAD, Load
+from orchestrator.store.server_settings import judge_settings
+from tests.faults.oracle import Book, read_lines
+from tests.faults.trial import Target, Trial
 from tests.waiting import wait_until
 
-FULL_S = max(6.0, 20 * LOAD)
-RATE = 20  # messages a second
+FULL_S = 20.0
+SHORTEST_S = 6.0
+RATE = 20.0  # messages a second
+REFUSED_S = 1.0
+UNKNOWN_S = 6.0  # a send whose answer was lost asks again for `deadline_s`, 5 s
+RECOVERY_S = 15.0
+UNTIL_STOPPED = 1_000_000
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount a file system")
 
@@ -27,11 +32,10 @@ class Disk:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self._ballast = place / "ballast"
 
     def fill(self) -> None:
         """Leave no byte."""
-        with self._ballast.open("wb", buffering=0) as file:
+        with (self.place / "ballast").open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(b"x" * 4096)
@@ -49,33 +53,63 @@ def small_disk(place: Path) -> Iterator[Disk]:
     try:
         yield Disk(place)
     finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # gone when the server is
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("durability", ["always", "everysec"])
-def test_full_disk(tmp_path: Path, durability: str) -> None:
-    seed = random.randrange(1_000_000)
-    home = tmp_path / "state"
-    with small_disk(home / "data") as disk:
-        with Load(tmp_path / "load", rate=RATE, seed=seed, home=home, durability=durability) as load:
-            load.start_worker()
-            load.send()
-            wait_until(lambda: load.count("effect") >= 2 * RATE, what="the first messages", timeout_s=20)
+@pytest.mark.parametrize(
+    "durability",
+    [
+        pytest.param("always", marks=pytest.mark.fault("F11", "disk full, `appendfsync always`", star=True)),
+        pytest.param("everysec", marks=pytest.mark.fault("F11b", "disk full, `appendfsync everysec`", star=True)),
+    ],
+)
+def test_a_full_disk_refuses_what_it_cannot_keep(trial: Trial, durability: str) -> None:
+    full_s = max(SHORTEST_S, FULL_S * trial.load)
+    with small_disk(trial.folder / "state" / "data") as disk:
+        fleet = trial.fleet(durability=durability)
+        [worker] = fleet.start("alpha", concurrency=2)
+        with trial.messages(fleet, UNTIL_STOPPED, rate=RATE, insists=True) as sender:
+            wait_until(lambda: count(trial, "effect") >= RATE, what="the first messages", timeout_s=30)
+            fleet.note("fault", "disk")
             disk.fill()
-            load.wait_until_refused(timeout_s=20)
-            time.sleep(FULL_S)  # how long the disk is full is what is tested
-            accepted = load.count("accepted")
+            wait_until(lambda: count(trial, "refused", "indeterminate"), what="a refused send", timeout_s=20)
+            time.sleep(full_s)  # how long the disk is full is what is tested
+            if durability == "everysec":  # the other server is gone most of the time
+                found = judge_settings(fleet.client.store.client, fleet.settings)
+                assert "cannot write its append-only file" in next(iter(found)).detail
+            accepted, mains = count(trial, "accepted"), worker.pids("main")
             disk.grow()
-            healed = time.time()
-            load.wait_until_accepted_after(healed, timeout_s=30)
-            wait_until(lambda: load.count("effect") > accepted, what="handlers to go on", timeout_s=30)
-            load.stop_sending()
-            verdict = load.judge(faults_ended=[healed])
-            assert load.workers_alive()
-            assert "starts again in" not in load.log, "a worker has ended"
-        wait_until(lambda: embedded.status(home).guard_pid is None, what="the end of the server", timeout_s=20)
-    print(f"full for {FULL_S:g} s: {verdict}")
-    verdict.check()
-    assert verdict.slowest_refusal_s <= 1
-    assert 0 <= verdict.recovered_s[0] <= 15
+            fleet.note("healed", "disk")
+            wait_until(lambda: count(trial, "accepted") > accepted + RATE, what="accepted sends", timeout_s=30)
+            sender.stop()
+        verdict = trial.judge(fleet, timeout_s=60)
+        assert worker.alive
+        assert worker.pids("main") == mains, "the worker has ended"
+        trial.report(
+            verdict,
+            [
+                Target("lost", verdict.counts["lost"], 0),
+                Target("refusal max", slowest_s(trial, "refused"), REFUSED_S, "s", timing=True),
+                Target("unknown outcome max", slowest_s(trial, "indeterminate"), UNKNOWN_S, "s", timing=True),
+                Target("recovery max", verdict.recovery["recovery_s"]["max"], RECOVERY_S, "s", timing=True),
+            ],
+            load=f"1 MiB, full for {full_s:g} s, {RATE:g} messages a second",
+        )
+
+
+def count(trial: Trial, *what: str) -> int:
+    """How many lines of these kinds the oracle has."""
+    return sum(line["what"] in what for line in read_lines(trial.oracle))
+
+
+def slowest_s(trial: Trial, what: str) -> float:
+    """From the beginning of a send to such an end of it."""
+    tried: dict[str, float] = {}
+    took = [0.0]
+    for line in Book.read(trial.oracle).lines:
+        if line["what"] == "try":
+            tried[line["key"]] = line["at_s"]
+        elif line["what"] == what:
+            took.append(line["at_s"] - tried[line["key"]])
+    return round(max(took), 3)

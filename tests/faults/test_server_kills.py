@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import random
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.faults.server_load import LOAD, Load
 from tests.faults.servers import Server
+from tests.faults.trial import Target, Trial
 
-KILLS = max(2, round(5 * LOAD))
+KILLS = 5
 DOWN_S = 2.0
-RATE = 50  # messages a second
-MESSAGES = round(10_000 * LOAD)
+RATE = 50.0  # messages a second
+MESSAGES = 10_000
+RECOVERY_S = 15.0
 
 
-@pytest.mark.timeout(400)
-def test_killed_servers(tmp_path: Path) -> None:
-    seed = random.randrange(1_000_000)
-    chance = random.Random(seed)
-    ended: list[float] = []
-    between_s = MESSAGES / RATE / (KILLS + 1)
-    with (
-        Server(tmp_path / "server") as server,
-        Load(tmp_path / "load", rate=RATE, seed=seed, url=server.url, durability="always") as load,
-    ):
-        load.start_worker()
-        load.start_worker()
-        load.send(MESSAGES)
-        for _ in range(KILLS):
-            time.sleep(between_s * chance.uniform(0.4, 0.9))  # the moment of the kill is what is drawn
-            server.kill()
-            time.sleep(DOWN_S)
-            server.start()
-            ended.append(time.time())
-        load.wait_until_sent(timeout_s=MESSAGES / RATE + 60)
-        verdict = load.judge(faults_ended=ended)
-        assert load.workers_alive()
-    print(f"{KILLS} kills: {verdict}")
-    verdict.check()
-    assert verdict.indeterminate > 0, "the faults met no send"
-    assert verdict.attempted == MESSAGES
-    assert min(verdict.recovered_s) >= 0
-    assert max(verdict.recovered_s) <= 15
+@pytest.mark.fault("F07", "Redis `kill -9`, 2 s down", star=True)
+@pytest.mark.timeout(600)
+def test_no_message_is_lost_when_the_server_is_killed(trial: Trial) -> None:
+    total, kills = trial.scale(MESSAGES), max(2, trial.scale(KILLS))
+    between_s = total / RATE / (kills + 1)
+    with Server(trial.folder / "server") as server:
+        fleet = trial.fleet(url=server.url, durability="always")
+        fleet.start("alpha", each=2, concurrency=2)
+        with trial.messages(fleet, total, rate=RATE, insists=True):
+            for _ in range(kills):
+                time.sleep(between_s * trial.chance.uniform(0.4, 0.9))  # the moment of the kill is what is drawn
+                fleet.note("fault", "server")
+                server.kill()
+                time.sleep(DOWN_S)
+                server.start()
+                fleet.note("healed", "server")
+        verdict = trial.judge(fleet, timeout_s=120)
+        longest = verdict.recovery["recovery_s"]["max"]
+        trial.report(
+            verdict,
+            [
+                Target("lost", verdict.counts["lost"], 0),
+                Target("accepted", verdict.counts["accepted"], total, at_least=True),
+                Target("recovery max", longest, RECOVERY_S, "s", timing=True),
+            ],
+            load=f"{total} messages, {RATE:g} a second, 2 workers x 2, {kills} kills, {DOWN_S:g} s down",
+            counts={"kills": kills},
+        )

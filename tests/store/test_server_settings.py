@@ -14,10 +14,11 @@ from orchestrator.settings import Settings
 from orchestrator.store import embedded
 from orchestrator.store.connection import visit
 from orchestrator.store.server_settings import judge_settings, require_strong_server
+from tests.faults.servers import free_port
 
 GOOD = {
     "appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no", "save": "",
-    "maxmemory": "0", "maxmemory-policy": "noeviction", "port": "0", "bind": "127.0.0.1",
+    "maxmemory": "0", "maxmemory-policy": "noeviction", "bind": "127.0.0.1",
 }  # fmt: skip
 WEAK = [
     ({"appendonly": "no"}, "durability", "a crash loses everything"),
@@ -40,24 +41,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embedd
 
 
 @pytest.fixture
-def client(server: embedded.EmbeddedServer, unused_port: int) -> Iterator[redis.Redis]:
-    """The server with the best settings; it listens on a port of the loopback, so that `bind` counts."""
+def client(server: embedded.EmbeddedServer) -> Iterator[redis.Redis]:
+    """The server with the best settings."""
     with visit(server.url, deadline_s=5) as connection:
-        connection.config_set("port", unused_port)
-        for name, value in GOOD.items():
-            if name != "port":
-                connection.config_set(name, value)
+        change(connection, {})
         yield connection
         connection.config_set("port", 0)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def failing(client: redis.Redis, settings: Settings) -> list[tuple[str, str]]:
@@ -65,8 +54,11 @@ def failing(client: redis.Redis, settings: Settings) -> list[tuple[str, str]]:
 
 
 def change(client: redis.Redis, settings: dict[str, str]) -> None:
-    for name, value in settings.items():
+    """The best settings but for these. In the end it listens on a port, so that `bind` counts."""
+    client.config_set("port", 0)
+    for name, value in {**GOOD, **settings}.items():
         client.config_set(name, value)
+    client.config_set("port", free_port())
 
 
 def test_nothing_is_wrong_with_the_best_settings(client: redis.Redis, server: embedded.EmbeddedServer) -> None:
@@ -106,7 +98,7 @@ def test_what_only_a_power_cut_may_cost_is_a_warning_at_the_start(
 
 
 def test_every_second_is_enough_where_the_user_says_so(client: redis.Redis, server: embedded.EmbeddedServer) -> None:
-    client.config_set("appendfsync", "everysec")
+    change(client, {"appendfsync": "everysec"})
     assert failing(client, Settings(url=server.url, durability="everysec")) == []
     assert failing(client, Settings()) == [], "the default of the embedded server"
     [(check, _)] = failing(client, Settings(durability="always"))
