@@ -15,7 +15,7 @@ from tests.faults.trial import Target, Trial
 
 ROOT = Path(__file__).parents[2]
 #: Tests of the suite that look at what comes out, not at how many attempts it took.
-PART = ("test_foreach.py", "test_inputs.py", "test_language.py", "test_duplicates.py")
+PART = ("test_foreach.py", "test_inputs.py", "test_language.py", "test_enough.py", "test_undo.py")
 
 
 @pytest.mark.fault("F37", "1 % of the workers' scripts fail before, 1 % after they were done, 1 % are slow")
@@ -43,7 +43,7 @@ def test_runs_and_messages_end_right_with_store_faults(trial: Trial) -> None:
 def test_a_part_of_the_suite_passes_with_store_faults(trial: Trial) -> None:
     files = [str(ROOT / "tests" / "acceptance" / name) for name in PART]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
         cwd=ROOT, env={**os.environ, **environment(trial.seed)}, capture_output=True, text=True, check=False,
         timeout=500,
     )  # fmt: skip
