@@ -144,7 +144,7 @@ def _workers(client: Client) -> Iterator[Finding]:
         counts = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in online.items())
         yield Finding("workers", "ok", counts)
         keeper: Any = client.store.client.get(client.store.keys.keeper)
-        advice = "" if keeper else "look at the workers' logs; each one tries to be the keeper every second"
+        advice = "" if keeper else "look at the workers' logs; each one tries to be the keeper twice a second"
         yield Finding("keeper", "ok" if keeper else "fail", f"in {keeper}" if keeper else "none", advice)
     for agent in agents:
         waiting = sum(agent["queue"].values())

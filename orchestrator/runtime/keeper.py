@@ -27,7 +27,8 @@ from orchestrator.store.timers import Timer
 
 log = logging.getLogger(__name__)
 
-LEAD_MS = 4000  # a dead keeper's place falls vacant after this
+LEAD_MS = 1500  # a dead keeper's place falls vacant after this; while nobody leads, lapsed leases wait (fault test F01)
+CANDIDATE_S = 0.5  # between two looks of a worker that does not lead at whether nobody does
 TICK_S = 1.0  # sleep at most this long; the store's scripts wake the keeper for what is due sooner
 HOLD_MS = 2000  # a timer that was taken and not dropped comes back after this
 GRACE_MS = 5000  # a message is not called lost before this; docs/decisions/0003
@@ -63,7 +64,7 @@ class Keeper:
             if told := self._founding.watch():
                 log.critical("%s", told)
         if not timers.lead(self._name, ttl_ms=LEAD_MS):
-            time.sleep(TICK_S)
+            time.sleep(CANDIDATE_S)
             return
         due = timers.take_due(limit=_BATCH, hold_ms=HOLD_MS)
         if due.timers:

@@ -9,7 +9,6 @@ import pytest
 
 from orchestrator.cli import app
 from orchestrator.client import Client
-from orchestrator.runtime.unacked import QUARANTINE_KEY
 from orchestrator.store import embedded
 from tests.factories import plan, task
 
@@ -26,7 +25,7 @@ def mine(server: embedded.EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Cl
 def test_a_sum_that_adds_up_ends_with_0(mine: Client, capsys: pytest.CaptureFixture[str]) -> None:
     with mine:
         mine.submit(plan(task("a"), task("b", "a")))
-        mine.store.client.lpush(QUARANTINE_KEY, "{}")
+        mine.quarantines()[0].put(b"{}", "agent.a", "cannot be read")
         assert app.main(["audit"]) == 0
         lines = capsys.readouterr().out.splitlines()
         mine.store.client.flushall()

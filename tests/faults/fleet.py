@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -44,6 +45,7 @@ class Worker:
         self.agent = agent
         self.process = process
         self.frozen: list[int] = []
+        self.leaving = False
         self._supervised = supervised
         self._pen = pen
 
@@ -83,11 +85,13 @@ class Worker:
 
     def term(self) -> None:
         """SIGTERM to the process that a user sees: a warm stop. Does not wait."""
+        self.leaving = True
         self._fault("term", [])
         _signal([self.process.pid], signal.SIGTERM)
 
     def quit(self) -> None:
         """SIGQUIT to Celery's main process: a cold stop. Does not wait."""
+        self.leaving = True
         self._fault("quit", self.pids())
         _signal(self.pids("main"), signal.SIGQUIT)
 
@@ -216,6 +220,13 @@ class Fleet:
         """agent -> names of the workers that serve it."""
         return {agent["name"]: set(agent["workers"]) for agent in self.client.agents()}
 
+    def present(self) -> list[Worker]:
+        """The workers that live and have reported."""
+        reported = {name for names in self.online().values() for name in names}
+        mains = {int(name.partition("@")[0].rpartition(".")[2]) for name in reported}
+        sessions = _sessions()
+        return [worker for worker in self.workers if worker.alive and mains & set(sessions.get(worker.process.pid, {}))]
+
     @property
     def log(self) -> str:
         """What all workers have written so far."""
@@ -286,17 +297,21 @@ class Storm:
 
     Args:
         acts: among these it chooses; `stop` freezes for `freeze_s`.
+        spare: a worker is hurt only while so many others of its agent are present, so that the times that are measured
+            are the engine's and not those of starting Python on a busy machine.
     """
 
     def __init__(
         self, fleet: Fleet, chance: random.Random, *, every_s: float,
-        acts: Sequence[Literal["kill", "term", "stop"]] = ("kill",), freeze_s: float = 5.0, **options: Any,
+        acts: Sequence[Literal["kill", "term", "stop"]] = ("kill",), freeze_s: float = 5.0, spare: int = 1,
+        **options: Any,
     ) -> None:  # fmt: skip
         self.counts: dict[str, int] = dict.fromkeys(acts, 0)
         self._fleet = fleet
         self._chance = chance
         self._every_s = every_s
         self._freeze_s = freeze_s
+        self._spare = spare
         self._options = options
         self._over = threading.Event()
         self._thaws: list[threading.Timer] = []
@@ -326,7 +341,7 @@ class Storm:
             self._error = error
 
     def _strike(self) -> None:
-        awake = [worker for worker in self._fleet.workers if not worker.frozen and worker.alive]
+        awake = self._victims()
         if not awake:
             return
         worker, act = self._chance.choice(awake), self._chance.choice(list(self.counts))
@@ -341,6 +356,12 @@ class Storm:
             timer = threading.Timer(self._freeze_s, worker.thaw)
             timer.start()
             self._thaws.append(timer)
+
+    def _victims(self) -> list[Worker]:
+        present = self._fleet.present()
+        awake = [worker for worker in present if not worker.frozen and not worker.leaving]
+        agents = Counter(worker.agent for worker in awake)
+        return [worker for worker in awake if agents[worker.agent] > self._spare]
 
     def _replace_the_dead(self) -> None:
         for worker in list(self._fleet.workers):

@@ -171,7 +171,7 @@ def script(name: str) -> Match:
     """A match: calls of `store/lua/NAME.lua`, such as `send_messages` or `finish_step`."""
     text = source(name).encode()
     sha = sha1(text).hexdigest().encode()
-    return lambda words: (words[0].upper(), words[1]) in ((b"EVALSHA", sha), (b"EVAL", text))
+    return lambda words: words[:2] in ([b"EVALSHA", sha], [b"EVAL", text])
 
 
 def command(name: str, part: str = "") -> Match:
@@ -248,6 +248,7 @@ class Proxy:
         self._chance = random.Random(seed)
         self._toxics: list[Toxic] = []
         self._links: set[Link] = set()
+        self._errors: list[Exception] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
@@ -264,6 +265,8 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+        if self._errors:
+            raise self._errors[0]
 
     @property
     def url(self) -> str:
@@ -344,6 +347,9 @@ class Proxy:
                 await asyncio.sleep(MOMENT_S)
             link.end(reset=cut.reset)
         except (OSError, asyncio.CancelledError):
+            link.end(reset=True)
+        except Exception as error:  # a mistake in a toxic or a match
+            self._errors.append(error)
             link.end(reset=True)
         finally:
             link.end(reset=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -33,6 +33,7 @@ SHOWN = (
     "duplicated_effects", "extra_attempts", "recovered",
 )  # fmt: skip
 ALWAYS_SHOWN = ("lost", "unexpected")
+HIDDEN = ("faults", "heard", "heard_in_60_s")  # parts of other figures
 
 
 def load(folder: Path = RESULTS) -> dict[str, Json]:
@@ -166,7 +167,7 @@ def document(results: Results) -> str:
         if latencies
         else "Not measured yet.",
         "## Where it ran",
-        "\n".join(_table(("", "seed", "seconds", "machine and versions"), map(_place_row, [*tests, *latencies]))),
+        "\n".join(_table(("", "on", "seed", "seconds", "machine and versions"), map(_place_row, [*tests, *latencies]))),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -201,10 +202,6 @@ def _counts(test: Json) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in kept)
 
 
-#: Parts of other figures.
-HIDDEN = ("faults", "heard", "heard_in_60_s")
-
-
 def _figures(test: Json) -> str:
     figures = [_target(target) for target in test["targets"]]
     for kind, times in test["recovery"].items():
@@ -227,15 +224,14 @@ def _latency_row(test: Json) -> tuple[str, ...]:
 def _place_row(test: Json) -> tuple[str, ...]:
     versions = ", ".join(f"{name} {version}" for name, version in test["versions"].items())
     place = f"{test['machine']['cores']} cores, {test['machine']['system']}; {versions}"
-    return test["id"], str(test["seed"]), f"{test['duration_s']:g}", place
+    return test["id"], test["on"], str(test["seed"]), f"{test['duration_s']:g}", place
 
 
 def with_block(readme: str, results: Results) -> str:
     """README.md with the block of these results."""
     assert BLOCK.search(readme), "README.md has no block <!-- promises --> ... <!-- /promises -->"
     text = promises_block(results)
-    replace: Callable[[re.Match[str]], str] = lambda match: text  # noqa: E731
-    return BLOCK.sub(replace, readme)
+    return BLOCK.sub(lambda match: text, readme)
 
 
 def main() -> None:

@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
+from orchestrator import Client, Settings, StoreUnavailable
+from orchestrator.store.connection import leave
+from orchestrator.store.directory import Directory
 from orchestrator.store.embedded import EmbeddedServer
 from tests.faults.proxy import (
     Bandwidth,
@@ -24,6 +27,7 @@ from tests.faults.proxy import (
     SlowClose,
     Timeout,
     command,
+    script,
 )
 from tests.waiting import wait_until
 
@@ -122,6 +126,17 @@ def test_a_dropped_reply_is_of_a_command_that_was_done(proxy: Proxy, through: re
         assert through.get("n") == "1"
     assert client.get("n") == "1"
     assert drop.dropped == 1
+
+
+def test_the_reply_of_a_script_is_dropped(proxy: Proxy) -> None:
+    with Client(Settings(url=proxy.url, prefix="t:")) as sender:
+        Directory(sender.store.client, sender.store.keys, lease_ms=10_000).register("alpha")
+        with proxy.toxic(drop := DropReply(match=script("send_messages"))), pytest.raises(StoreUnavailable):
+            sender.send("alpha", "hello", idempotency_key="one")
+        assert drop.dropped
+        sender.send("alpha", "hello", idempotency_key="one")
+        assert sender.office.inbox.size("alpha") == 1
+        leave(proxy.url)
 
 
 def test_the_share_of_dropped_replies_comes_from_the_seed(
