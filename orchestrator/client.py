@@ -26,6 +26,7 @@ from orchestrator.messages import content_of
 from orchestrator.records import Advance, Event, MessageRecord, Order, Posted, RunRecord, StepError, StepRecord
 from orchestrator.runtime.app import App, make_app
 from orchestrator.runtime.canvas import dispatch
+from orchestrator.runtime.celery_defaults import IMPATIENT
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
@@ -80,7 +81,9 @@ class Client:
     @cached_property
     def app(self) -> App:
         """The Celery app that publishes; built when something is submitted."""
-        return make_app(self.settings)
+        app = make_app(self.settings)
+        app.conf.update(IMPATIENT)
+        return app
 
     @cached_property
     def registry(self) -> AgentRegistry:
@@ -262,7 +265,7 @@ class Client:
             return self.office.handoff(to, task, values, sender=sender, **options)
 
     def _publish_rings(self, posted: Sequence[Posted]) -> None:
-        if posted:
+        if any(one.ring_to_send for one in posted):
             publish(self.app, posted)
 
     # --- inside ----------------------------------------------------------------------------------------------

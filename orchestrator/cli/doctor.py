@@ -19,6 +19,7 @@ from orchestrator.cli.output import console, look, print_json
 from orchestrator.cli.text import visible
 from orchestrator.client import Client
 from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
+from orchestrator.runtime.broker import describe
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store.connection import guard
 
@@ -60,6 +61,7 @@ def doctor(agents: options.Agents = None, as_json: options.AsJson = False) -> No
     try:
         with Client(settings) as client, guard(client.url):
             findings += [*_server(client), *_workers(client)]
+            reachable = _broker(client, findings)
     except StoreUnavailable as error:
         reachable = False
         advice = "start it, or unset ORCHESTRATOR_URL to use a private one" if settings.url else "look at its log"
@@ -130,6 +132,19 @@ def _server(client: Client) -> Iterator[Finding]:
     good = apart_ms < CLOCK_MS
     advice = "" if good else "let both machines ask a time server; leases go by the server's clock"
     yield Finding("clock", "ok" if good else "warn", f"{apart_ms / 1000:.1f} s from the server's", advice)
+
+
+def _broker(client: Client, findings: list[Finding]) -> bool:
+    """Whether a broker that is another server answers."""
+    if client.settings.broker_url is None:
+        return True
+    try:
+        findings.append(Finding("broker", "ok", describe(client.app)))
+    except StoreUnavailable as error:
+        advice = "start it: what is sent meanwhile is kept, and goes out then"
+        findings.append(Finding("broker", "fail", error.message, advice))
+        return False
+    return True
 
 
 def _durability(store: redis.Redis, embedded: bool) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
@@ -21,6 +21,8 @@ from redis.sentinel import Sentinel
 from orchestrator.errors import ServerNotStarted, SettingsInvalid, StoreUnavailable
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store import embedded
+
+T = TypeVar("T")
 
 # InvalidResponse: something listens there that is no Redis, a web server say.
 NETWORK_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse)
@@ -99,7 +101,7 @@ def connect(url: str, *, deadline_s: float) -> redis.Redis:
         if client is None:
             client = _client(url, answer_s=deadline_s, connect_s=deadline_s)
             with guard(url):
-                _within(deadline_s, client.ping)
+                within(deadline_s, client.ping)
             _clients[key] = client
     return client
 
@@ -179,28 +181,29 @@ def _database(parts: SplitResult) -> dict[str, int]:
     return {"db": int(query.get("db") or query.get("virtual_host") or 0)}
 
 
-def _within(seconds: float, call: Callable[[], Any]) -> None:
-    """Run a call in a thread and stop waiting at the deadline: looking up a name has no time-out of its own.
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Run a call in a thread and stop waiting at the deadline: looking up a name, say, has no time-out of its own.
 
     Raises:
         redis.TimeoutError: the call takes longer; the thread is left behind.
     """
-    outcome: list[BaseException | None] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            call()
-            outcome.append(None)
+            results.append(call())
         except BaseException as error:  # raised again in the caller's thread
-            outcome.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if not outcome:
+    for error in errors:
+        raise error
+    if not results:
         raise redis.TimeoutError(f"no answer within {seconds:g} s")
-    if outcome[0] is not None:
-        raise outcome[0]
+    return results[0]
 
 
 def _after_fork() -> None:
