@@ -36,7 +36,8 @@ def make_authority(folder: Path, name: str) -> Path:
 def make_certificate(folder: Path, authority: Path) -> None:
     """`server.pem` and `server.key`, for localhost."""
     (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
-    _openssl("req", *_NEW_KEY, "-keyout", folder / "server.key", "-out", folder / "server.csr", "-subj", "/CN=localhost")
+    _openssl("req", *_NEW_KEY, "-keyout", folder / "server.key", "-out", folder / "server.csr",
+             "-subj", "/CN=localhost")  # fmt: skip
     _openssl("x509", "-req", "-in", folder / "server.csr", "-CA", authority, "-CAkey", authority.with_suffix(".key"),
              "-CAcreateserial", "-days", "2", "-extfile", folder / "names", "-out", folder / "server.pem")  # fmt: skip
 
@@ -117,5 +118,5 @@ def test_a_certificate_of_an_unknown_authority_is_one_clear_line(
 
 def test_a_file_that_is_not_there_is_named(address: str, tmp_path: Path) -> None:
     absent = tmp_path / "absent.pem"
-    with pytest.raises(StoreUnavailable, match="absent.pem"):
+    with pytest.raises(StoreUnavailable, match=r"absent\.pem"):
         connect(f"{address}?ssl_ca_certs={absent}", deadline_s=Settings().deadline_s)
