@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,20 +20,32 @@ from orchestrator.agents.post import Broadcast, PostOffice, Receipt
 from orchestrator.agents.rerun import Rerun, plan_rerun
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.documents import run_document
-from orchestrator.errors import Problem, RunFailed, RunNotFound, RunOver, WaitTimeout, WorkflowInvalid
+from orchestrator.errors import (
+    OutcomeUnknown,
+    Problem,
+    RunFailed,
+    RunNotFound,
+    RunOver,
+    StoreUnavailable,
+    WaitTimeout,
+    WorkflowInvalid,
+)
 from orchestrator.messages import content_of
 from orchestrator.records import Advance, Event, MessageRecord, Order, Posted, RunRecord, StepError, StepRecord
 from orchestrator.runtime.app import App, make_app
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.celery_defaults import IMPATIENT
 from orchestrator.runtime.doorbells import doorbell, publish, silent
-from orchestrator.settings import Settings
+from orchestrator.settings import URL_SCHEMES, Settings
 from orchestrator.states import RunState
 from orchestrator.store.connection import blocking, connect, guard, server_url
 from orchestrator.store.directory import PRIORITIES, Directory
 from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
+from orchestrator.store.patience import insist, within
+from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.catalog import Catalog
@@ -104,7 +116,8 @@ class Client:
 
         Raises:
             WorkflowInvalid: every mistake in the file and the inputs, or an unknown priority; nothing was stored.
-            StoreUnavailable: the server did not answer.
+            StoreUnavailable: nothing was stored. OutcomeUnknown: no answer came in time; the same idempotency key gives
+            the same run. QueueFull: the server has used up most of its memory.
         """
         plan = source if isinstance(source, Plan) else self.compile(source)
         if priority is not None and priority not in PRIORITIES:
@@ -114,10 +127,25 @@ class Client:
         return self._launch(order)
 
     def _launch(self, order: Order) -> RunHandle:
-        with guard(self.url):
-            run_id, advance = launch(self.store, order)
-            self.carry_on(advance)
+        try:
+            with self.asking():
+                # A run is created once under its id, so that telling it again is safe.
+                run_id, advance = insist(
+                    lambda _: launch(self.store, order), for_s=self.settings.deadline_s, unsent=False
+                )
+        except OutcomeUnknown as error:
+            message = f"{error.message}; if the run exists, it is {order.run_id}"
+            raise OutcomeUnknown(message, url=error.url, run_id=order.run_id) from None
+        reach(CrashPoint.ACCEPTED)
+        with suppress(StoreUnavailable), self.asking():
+            self.carry_on(advance)  # what cannot be sent now, the keeper sends: the run is accepted
         return RunHandle(self, run_id)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """One call: it ends within the deadline, and its errors are told apart."""
+        with guard(self.url), within(self.settings.deadline_s):
+            yield
 
     def carry_on(self, advance: Advance | None) -> None:
         """Decide and publish what a transition made possible."""
@@ -139,7 +167,7 @@ class Client:
         """The agents that count as known: loaded here, or online."""
         loaded = self.registry.catalog().agents
         names = {info.name for info in loaded}
-        with guard(self.url):
+        with self.asking():
             online = self._directory.online()
             others = [info for info in self._directory.registered() if info.name in online and info.name not in names]
         return Catalog((*loaded, *others))
@@ -175,7 +203,7 @@ class Client:
         values = {**given.pop("inputs", {}), **(inputs or {})}
         order = order_run(plan, values, self.settings)  # checks the inputs
         made = check_schedule(plan.name, given)
-        with guard(self.url):
+        with self.asking():
             schedules = self._schedules
             next_ms = next(due_times(made["cron"], made["timezone"], schedules.now_ms()), None)
             schedule = Schedule(
@@ -188,12 +216,12 @@ class Client:
 
     def schedules(self) -> list[Schedule]:
         """Every schedule, by name."""
-        with guard(self.url):
+        with self.asking():
             return self._schedules.all()
 
     def unschedule(self, name: str) -> bool:
         """Forget a schedule; its runs go on. False: there is none."""
-        with guard(self.url):
+        with self.asking():
             return self._schedules.remove(name)
 
     @property
@@ -208,13 +236,13 @@ class Client:
 
     def runs(self, status: str | None = None, workflow: str | None = None, limit: int = 50) -> list[RunRecord]:
         """The newest runs first."""
-        with guard(self.url):
+        with self.asking():
             state = RunState(status) if status else None
             return self.store.list_runs(state=state, workflow=workflow, limit=limit)
 
     def agents(self, capability: str | None = None) -> list[dict[str, Json]]:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""
-        with guard(self.url):
+        with self.asking():
             return self._directory.overview(capability)
 
     # --- messages --------------------------------------------------------------------------------------------
@@ -238,7 +266,7 @@ class Client:
         Raises:
             MessageInvalid: names the field. UnknownAgent: with near names. AgentOffline. StoreUnavailable.
         """
-        with guard(self.url):
+        with self.asking():
             return self.office.send(to, content, sender=sender, **options)
 
     def ask(self, to: str, content: Json, *, timeout_s: float = 30.0, sender: str = OPERATOR, **options: Any) -> Json:
@@ -248,12 +276,12 @@ class Client:
 
     def broadcast(self, content: Json, *, sender: str = OPERATOR, **options: Any) -> Broadcast:
         """Send one message each to agents (`to=[...]`, `capability=...`, default: all). Returns agent -> receipt."""
-        with guard(self.url):
+        with self.asking():
             return self.office.broadcast(content, sender=sender, **options)
 
     def message(self, message_id: str) -> MessageRecord:
         """A message, its state and its attempts. Raises MessageNotFound."""
-        with guard(self.url):
+        with self.asking():
             return self.office.inbox.read(message_id)
 
     def handoff(
@@ -261,8 +289,14 @@ class Client:
         **options: Any,
     ) -> Receipt:  # fmt: skip
         """Offer a task to an agent; see `PostOffice.handoff`."""
-        with guard(self.url):
+        with self.asking():
             return self.office.handoff(to, task, values, sender=sender, **options)
+
+    def quarantines(self) -> list[Quarantine]:
+        """Messages that nobody could read or run: on the server that keeps the state, and on another broker."""
+        broker = self.settings.broker_url
+        urls = [self.url, *([broker] if broker and broker.startswith(URL_SCHEMES) else [])]
+        return [Quarantine(connect(url, deadline_s=self.settings.deadline_s)) for url in urls]
 
     def _publish_rings(self, posted: Sequence[Posted]) -> None:
         if any(one.ring_to_send for one in posted):
@@ -296,17 +330,17 @@ class RunHandle:
 
     def record(self) -> RunRecord:
         """The run without its steps. Raises RunNotFound."""
-        with guard(self._client.url):
+        with self._client.asking():
             return self._client.store.read_run(self.id)
 
     def steps(self) -> list[StepRecord]:
         """The steps that users see, in the order of the plan, those not reached yet included."""
-        with guard(self._client.url):
+        with self._client.asking():
             return self._client.store.read_steps_in_order(self.id)
 
     def document(self) -> dict[str, Json]:
         """`{run_id, workflow, status, outputs, error, steps: {id: {status, agent, attempts, ...}}, ...}`."""
-        with guard(self._client.url):
+        with self._client.asking():
             store = self._client.store
             return run_document(
                 store.read_run(self.id), store.read_steps_in_order(self.id), store.read_outputs(self.id)
@@ -356,7 +390,7 @@ class RunHandle:
         Returns:
             False: it was over already, or is being stopped. Raises RunNotFound.
         """
-        with guard(self._client.url):
+        with self._client.asking():
             advance = self._client.store.cancel_run(self.id, at_once=at_once)
             self._client.carry_on(advance)
         return advance is not None
@@ -374,7 +408,7 @@ class RunHandle:
             RunNotFound. RunNotOver. UnknownStep. WorkflowInvalid.
         """
         plan = definition if definition is None or isinstance(definition, Plan) else self._client.compile(definition)
-        with guard(self._client.url):
+        with self._client.asking():
             return plan_rerun(
                 self._client.store, self.id, self._client.settings,
                 from_step=from_step, patch=patch, definition=plan,
@@ -397,7 +431,7 @@ class RunHandle:
         return self._hold(self.id, pause=False)
 
     def _hold(self, run_id: str, *, pause: bool) -> bool:
-        with guard(self._client.url):
+        with self._client.asking():
             advance, children = self._client.store.pause_run(run_id, pause=pause)
             self._client.carry_on(advance)
         for child in children:
@@ -414,7 +448,7 @@ class RunHandle:
         if not SIGNAL_NAME.fullmatch(name):
             message = f"{name!r} is no name of a signal: use letters, digits, '_', '-', '.' and ':', 100 at most"
             raise WorkflowInvalid([Problem("", 0, "", message)])
-        with guard(self._client.url):
+        with self._client.asking():
             advance, reached = self._client.store.signal_run(self.id, name, self._encode(data))
             self._client.carry_on(advance)
         return reached
@@ -425,14 +459,14 @@ class RunHandle:
         Raises:
             RunNotFound. RunOver. StepNotWaiting.
         """
-        with guard(self._client.url):
+        with self._client.asking():
             text = self._encode({"approved": True} if data is None else data)
             self._client.carry_on(self._client.store.answer_step(self.id, step, text))
 
     def reject(self, step: str, reason: str | None = None) -> None:
         """Fail a step that waits for a signal. Raises RunNotFound, RunOver, StepNotWaiting."""
         error = StepError("Rejected", reason or "rejected", step)
-        with guard(self._client.url):
+        with self._client.asking():
             self._client.carry_on(self._client.store.answer_step(self.id, step, "null", error))
 
     def _encode(self, data: Json) -> str:

@@ -29,7 +29,9 @@ def run_document(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[s
     newest: dict[str, dict[str, Json]] = {}  # `[3]` -> the document of the item that was last among those with this end
     for step in steps:
         base, at, round_ = _parts(step.id)
-        document = documents[step.id] = step_document(step, outputs.get(step.id, outputs.get(f"{base}.item{at}")))
+        document = documents[step.id] = step_document(
+            step, outputs.get(step.id, outputs.get(f"{base}.item{at}")), outputs
+        )
         outer = at.rpartition("[")[0]
         if at and base + outer in whole:
             documents[base + outer].setdefault("items", []).append(document)
@@ -73,12 +75,13 @@ def run_summary(run: RunRecord) -> dict[str, Json]:
     return document | _set(extras)
 
 
-def step_document(step: StepRecord, output: Json) -> dict[str, Json]:
+def step_document(step: StepRecord, output: Json, outputs: Mapping[str, Json] | None = None) -> dict[str, Json]:
     """One step.
 
     Only where set: `reason` says why it was skipped or waits; `progress` and `note` are what its handler told; `hands`
     are the agents that had it in turn, `rounds` those of a loop so far, `child_run_id` the run that it waits for;
-    `waits_for_signal`; `due_at`, when it goes on by itself; `reused`: it was taken over from an earlier run.
+    `waits_for_signal`; `due_at`, when it goes on by itself; `reused`: it was taken over from an earlier run;
+    `superseded`: what attempts answered that did not count any more, `{attempt, at, output, error}` each.
     """
     document: dict[str, Json] = {
         "status": step.state.value,
@@ -93,6 +96,13 @@ def step_document(step: StepRecord, output: Json) -> dict[str, Json]:
         "hands": list(step.hands) or None, "reason": reason_of(step), "progress": step.progress, "note": step.note,
         "rounds": step.rounds, "child_run_id": step.child, "waits_for_signal": step.signal,
         "due_at": rfc3339(step.retry_at) if step.state is StepState.WAITING else None, "reused": step.reused or None,
+        "superseded": [
+            {
+                "attempt": late.attempt, "at": rfc3339(late.at), "output": (outputs or {}).get(late.key),
+                "error": error_document(late.error),
+            }
+            for late in step.late
+        ] or None,
     }  # fmt: skip
     return document | _set(extras)
 
@@ -129,7 +139,10 @@ def schedule_document(schedule: Schedule) -> dict[str, Json]:
 
 
 def message_document(record: MessageRecord) -> dict[str, Json]:
-    """A message with its state and attempts; a handoff is shown by `task_document`."""
+    """A message with its state and attempts; a handoff is shown by `task_document`.
+
+    An attempt has `superseded`, an outcome, where its answer came too late to count.
+    """
     message = record.message
     document: dict[str, Json] = {
         "message_id": message.message_id,
@@ -150,6 +163,7 @@ def message_document(record: MessageRecord) -> dict[str, Json]:
                 "ended_at": rfc3339(attempt.ended_at),
                 "worker": attempt.worker,
                 "error": error_document(attempt.error),
+                **_set({"superseded": attempt.superseded}),
             }
             for attempt in record.attempts
         ],

@@ -196,8 +196,20 @@ class StoreUnavailable(OrchestratorError):
     """The server did not answer; `url` names it, its password masked."""
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """The server did not answer in time, and may have done what it was told; asking again with the same key is safe."""
+
+
+class QueueFull(OrchestratorError):
+    """The server has no room for new work; what it has accepted goes on."""
+
+
 class ServerNotStarted(StoreUnavailable):
     """The embedded server could not be started."""
+
+
+class ServerTooWeak(OrchestratorError):
+    """The server is set up so that it can lose accepted work."""
 
 
 class SettingsInvalid(OrchestratorError):

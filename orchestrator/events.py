@@ -26,6 +26,8 @@ STEP_FELL_BACK = "step.fell_back"
 STEP_SKIPPED = "step.skipped"
 STEP_CANCELLED = "step.cancelled"
 STEP_LOST = "step.lost"
+STEP_PARKED = "step.parked"
+STEP_SUPERSEDED = "step.superseded"
 STEP_HANDED_OFF = "step.handed_off"
 
 RUN_ENDS = frozenset({RUN_SUCCEEDED, RUN_FAILED, RUN_CANCELLED})

@@ -15,6 +15,8 @@ from orchestrator.messages import AgentMessage
 from orchestrator.states import HandoffState, MessageState, RunState, StepState
 
 Json = Any
+#: The form of what the store keeps. A process leaves alone what a newer form is needed for; one that knows it does it.
+SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,16 @@ class StepError:
     @classmethod
     def from_json(cls, data: dict[str, Json] | None) -> StepError | None:
         return cls(**{k: v for k, v in data.items() if k in cls.__slots__}) if data else None
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The answer of an attempt that did not count any more. `key` is where the outputs of the run hold its output."""
+
+    attempt: int
+    at: int
+    key: str
+    error: StepError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ class StepRecord:
     signal: str | None = None
     child: str | None = None
     reused: bool = False
+    late: tuple[Late, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,12 +281,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a message."""
+    """One try of a message. `superseded` is the outcome that came too late to count."""
 
     started_at: int
     worker: str
     ended_at: int | None = None
     error: StepError | None = None
+    superseded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,15 @@ import re
 import runpy
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from orchestrator.crashpoints import parse
 from orchestrator.errors import SettingsInvalid
+
+Durability = Literal["always", "everysec"]
 
 URL_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://", "sentinel://")
 AMQP_SCHEMES = ("amqp://", "amqps://")  # RabbitMQ, which can only be the broker
@@ -29,6 +32,12 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".orchestrator"), description="state folder of the embedded server")
     url: str | None = Field(None, description="server that keeps the state; none: the embedded one")
+    durability: Durability | None = Field(
+        None,
+        description="`always`, `everysec`: the server syncs at every write, or once a second;"
+        " none: `everysec` of the embedded one, `always` of another one",
+    )
+    allow_weak_server: bool = Field(False, description="start workers on a server whose settings can lose work")
     broker_url: str | None = Field(None, description="broker of the Celery messages; none: the same server")
     agents: Annotated[tuple[str, ...], NoDecode] = Field(
         ("workers",), description="files, folders or modules that define agents, separated by commas"
@@ -57,12 +66,21 @@ class Settings(BaseSettings):
     inbox_lease_s: float = Field(60.0, gt=0, description="seconds a message read with `inbox` waits for its ack")
     journal_events: int = Field(100_000, ge=100, description="entries of the journal that are kept, roughly")
 
+    crashpoint: str | None = Field(None, description="for tests: where a process kills itself; crashpoints.py")
+
     celery: dict[str, Any] = Field(default_factory=dict, exclude=True, description="from celeryconfig.py")
 
     @field_validator("agents", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("crashpoint")
+    @classmethod
+    def _known_crashpoint(cls, value: str | None) -> str | None:
+        if value:
+            parse(value)
+        return value or None
 
     @field_validator("url", "broker_url")
     @classmethod
@@ -96,6 +114,11 @@ class Settings(BaseSettings):
     def embedded(self) -> bool:
         """Whether the state lives in the private server of the state folder."""
         return self.url is None
+
+    @property
+    def wanted_durability(self) -> Durability:
+        """What is done to the embedded server, and asked of another one."""
+        return self.durability or ("everysec" if self.embedded else "always")
 
 
 def mask_password(url: str) -> str:

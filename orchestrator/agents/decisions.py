@@ -85,7 +85,10 @@ class Decisions:
             return self._store.start_run(run_id)
         if what in (CANCEL, STOP):
             return self._store.cancel_run(run_id, at_once=what == STOP)
-        step, record, scope = self._store.load_decision(run_id, what)
+        found = self._store.load_decision(run_id, what)
+        if found is None:
+            return None  # a process of the newer version decides, when it keeps
+        step, record, scope = found
         if "state" not in record or StepState(record["state"]).terminal:
             self._store.drop_decision(run_id, what)
             return None

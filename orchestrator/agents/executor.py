@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,11 +24,13 @@ from orchestrator.agents.loading import AgentRegistry
 from orchestrator.agents.mail import handle
 from orchestrator.agents.post import PostOffice
 from orchestrator.agents.values import encode
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import ExpressionError, HandlerOutputInvalid, LeaseLost, StepTimeout, UnknownTask
 from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Forward, Posted
 from orchestrator.settings import Settings
+from orchestrator.store.patience import insist
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import TaskInfo
 from orchestrator.workflow.expressions import render
@@ -36,6 +39,7 @@ from orchestrator.workflow.schemas import misfit
 
 Json = Any
 log = logging.getLogger(__name__)
+ANSWER_S = 300.0  # how long an attempt waits for a server that is away: given up, its work would be done again
 
 
 class Executor:
@@ -69,10 +73,16 @@ class Executor:
             What the run may do next, or None: nothing to claim, or the answer came too late to count.
         """
         lease_ms = round(self.settings.lease_s * 1000)
-        claim = self.store.claim_step(run_id, step_id, worker=worker, lease_ms=lease_ms, pid=os.getpid())
+        claim = insist(
+            lambda again: self.store.claim_step(
+                run_id, step_id, worker=worker, lease_ms=lease_ms, pid=runner_id(), again=again
+            ),
+            for_s=ANSWER_S,
+        )
         if claim is None:
             log.debug("nothing to claim: %s %s", run_id, step_id)
             return None
+        reach(CrashPoint.LEASED)
         started = time.monotonic()
         secrets = Secrets()
         try:
@@ -84,12 +94,14 @@ class Executor:
             except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
                 return self._failed(claim, error, secrets)
             if isinstance(output, Handoff):
-                moved = self.store.hand_step(claim, self._next_hands(claim, output), output.context)
-                return self._committed(claim, moved)
+                hands, context = self._next_hands(claim, output), output.context
+                return self._committed(claim, lambda: self.store.hand_step(claim, hands, context))
             sending = self.office.inbox.sending(drafts) if drafts else None
-            advance = self.store.finish_step(run_id, step_id, claim.attempt, output, forward, sending)
+            advance = self._committed(
+                claim, lambda: self.store.finish_step(run_id, step_id, claim.attempt, output, forward, sending)
+            )
             self._publish(drafts, advance)
-            return self._committed(claim, advance)
+            return advance
         except self.interrupts:
             # The signal came while the answer was being recorded. Recording again is safe: the store takes one answer.
             return self._interrupted(claim, time.monotonic() - started)
@@ -103,9 +115,13 @@ class Executor:
             What was stored, for whoever publishes rings.
         """
         lease_ms = round(self.settings.lease_s * 1000)
-        delivery = self.office.inbox.claim([box], receiver=worker, lease_ms=lease_ms, ring=ring)
+        delivery = insist(
+            lambda again: self.office.inbox.claim([box], receiver=worker, lease_ms=lease_ms, ring=ring, again=again),
+            for_s=ANSWER_S,
+        )
         if delivery is None:
             return []
+        reach(CrashPoint.LEASED)
         return handle(self.office.inbox, self.settings, delivery, partial(self._hear, self.registry.get(agent)))
 
     def _hear(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
@@ -150,7 +166,9 @@ class Executor:
                 link=link,
                 idempotency_key=claim.idempotency_key,
             )
+        reach(CrashPoint.HANDLER_BEGUN)
         result = loop.settle(task.fn(**arguments))
+        reach(CrashPoint.EFFECT_DONE)
         if isinstance(result, Done):
             result = result.output
         if isinstance(result, Handoff):
@@ -175,7 +193,7 @@ class Executor:
         # attempt before this one. Either way nobody is to blame, so the attempt is offered again.
         error = step_error(LeaseLost("the attempt was interrupted"), claim.shown_id, claim.number)
         return self._committed(
-            claim, self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
+            claim, lambda: self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
         )
 
     def _failed(self, claim: Claim, error: BaseException, secrets: Secrets) -> Advance | None:
@@ -183,13 +201,25 @@ class Executor:
         log.warning("%s %s failed: %s\n%s", claim.run_id, claim.step_id, stored.type, stored.traceback)
         delay_ms = next_delay_ms(claim.step.retry, claim.failures + 1, error)
         return self._committed(
-            claim, self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, stored, retry_delay_ms=delay_ms)
+            claim,
+            lambda: self.store.fail_step(
+                claim.run_id, claim.step_id, claim.attempt, stored, retry_delay_ms=delay_ms
+            ),
         )
 
-    def _committed(self, claim: Claim, advance: Advance | None) -> Advance | None:
+    def _committed(self, claim: Claim, record: Callable[[], Advance | None]) -> Advance | None:
+        """Record the outcome, for as long as the server is away; the store takes one answer of an attempt."""
+        advance = insist(lambda _: record(), for_s=ANSWER_S)
+        reach(CrashPoint.RESULT_RECORDED)
         if advance is None:
-            log.warning("%s %s attempt %d came too late to count", claim.run_id, claim.step_id, claim.attempt)
+            log.warning("LeaseLost: attempt %d of %s %s came too late", claim.number, claim.run_id, claim.shown_id)
         return advance
+
+
+def runner_id() -> int:
+    """What runs one attempt at a time: a process of the pool, or a thread of it."""
+    alone = threading.current_thread() is threading.main_thread()
+    return os.getpid() if alone else threading.get_native_id()
 
 
 def check_schema(step: PlanStep, text: str) -> None:

@@ -15,9 +15,11 @@ from orchestrator.errors import (
     MessageNotFound,
     UnknownAgent,
     UnknownTask,
+    WorkerLost,
 )
 from orchestrator.outcomes import Fatal, RetryLater
 from orchestrator.records import StepError
+from orchestrator.settings import Settings
 from orchestrator.workflow.plan import Retry
 
 # The same input would fail in the same way, so no policy retries these.
@@ -74,6 +76,17 @@ def next_delay_ms(policy: Retry, failures: int, error: BaseException) -> int | N
         jitter=policy.jitter,
         floor_ms=floor_ms,
     )
+
+
+def worker_lost(settings: Settings, how: str) -> WorkerLost:
+    """What a step or a message ends with that has cost too many worker processes their life."""
+    times = f", {settings.max_losses} times in all" if settings.max_losses > 1 else ""
+    return WorkerLost(f"worker process died ({how}){times}")
+
+
+def unheard(settings: Settings) -> str:
+    """How a worker died that left nobody to tell."""
+    return f"no sign of life for {settings.lease_s:g} s"
 
 
 def hopeless(error: BaseException) -> bool:

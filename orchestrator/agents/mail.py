@@ -10,20 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.agents.drafts import draft_reply
-from orchestrator.agents.failures import hopeless, step_error
+from orchestrator.agents.failures import hopeless, step_error, unheard, worker_lost
 from orchestrator.agents.post import PostOffice
 from orchestrator.agents.values import encode
 from orchestrator.backoff import retry_delay_ms
-from orchestrator.errors import MessageNotFound, MessageNotHeld, WorkerLost
+from orchestrator.crashpoints import CrashPoint, reach
+from orchestrator.errors import MessageNotFound, MessageNotHeld
 from orchestrator.outcomes import Done, Fatal, RetryLater
 from orchestrator.records import Delivery, Draft, Posted
 from orchestrator.settings import Settings
 from orchestrator.store.inbox import Inbox
+from orchestrator.store.patience import insist
 from orchestrator.store.timers import Timer
 
 Json = Any
 log = logging.getLogger(__name__)
 LONGEST_RETRY_MS = 60_000
+ANSWER_S = 300.0  # how long an outcome waits for a server that is away: given up, the message would be handled again
 Handler = Callable[[Delivery, list[Draft]], Json]  # (what came, what it sends) -> what it answers
 
 
@@ -37,7 +40,9 @@ def handle(inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handle
     """
     drafts: list[Draft] = []
     try:
+        reach(CrashPoint.HANDLER_BEGUN)
         answer = handler(delivery, drafts)
+        reach(CrashPoint.EFFECT_DONE)
         if isinstance(answer, Done):
             answer = answer.output
         result = ""
@@ -53,7 +58,7 @@ def handle(inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handle
 
 def wake_message(office: PostOffice, timer: Timer) -> None:
     """Do what is due to a message: a lease that is over, a retry, a delayed delivery, the end of its time to live."""
-    error = WorkerLost(f"the worker died {office.settings.max_losses} times while it handled the message")
+    error = worker_lost(office.settings, unheard(office.settings))
     ring = office.inbox.wake(
         timer.kind, timer.run_id, timer.step_id, timer.attempt, error=step_error(error, timer.run_id, timer.attempt)
     )
@@ -83,10 +88,15 @@ def _fail(inbox: Inbox, delivery: Delivery, error: BaseException) -> list[Posted
 def _commit(inbox: Inbox, delivery: Delivery, outcome: str, **parts: Any) -> list[Posted]:
     message = delivery.message
     try:
-        return inbox.finish(
-            message.message_id, outcome, receiver=delivery.receiver, box=delivery.box, attempt=delivery.attempt,
-            priority=message.priority, **parts,
+        posted = insist(
+            lambda _: inbox.finish(
+                message.message_id, outcome, receiver=delivery.receiver, box=delivery.box, attempt=delivery.attempt,
+                priority=message.priority, **parts,
+            ),
+            for_s=ANSWER_S,
         )  # fmt: skip
+        reach(CrashPoint.RESULT_RECORDED)
+        return posted
     except (MessageNotHeld, MessageNotFound) as error:
-        log.warning("attempt %d at message %s came too late to count: %s", delivery.attempt, message.message_id, error)
+        log.warning("LeaseLost: attempt %d came too late: %s", delivery.attempt, error)
         return []

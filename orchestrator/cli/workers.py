@@ -19,6 +19,7 @@ from orchestrator.runtime.launcher import Launcher
 from orchestrator.runtime.supervisor import Supervisor
 from orchestrator.runtime.worker import Pool, serve
 from orchestrator.settings import Settings, mask_password
+from orchestrator.store.server_settings import require_strong_server
 
 UP_GRACE_S = 10.0  # for running attempts after Ctrl-C; what is cut off then runs again next time
 UP_S = 20.0  # until every worker has reported and Flower answers; then `up` says who has not
@@ -64,6 +65,7 @@ def worker(
     registry = load_agents(settings.agents)
     wanted = list(dict.fromkeys(names or registry.names))
     _check_names(registry, wanted)
+    require_strong_server(settings)
     process = agent_process(settings, registry, log_level=log_level, concurrency=concurrency, pool=cast(Pool, pool))
     Supervisor(process).run(wanted)
 
@@ -91,6 +93,7 @@ def up(
     options.treat_sigterm_as_ctrl_c()
     settings = options.load_settings(agents)
     registry = load_agents(settings.agents)
+    require_strong_server(settings)
     flower = None if no_flower else FlowerServer(settings, port)
     workers = agent_process(settings, registry, log_level=log_level, concurrency=concurrency)
 

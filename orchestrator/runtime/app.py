@@ -11,6 +11,7 @@ from orchestrator.runtime.celery_defaults import DEFAULTS, REQUIRED, TRANSPORT_O
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.event_batches import EventBatches
 from orchestrator.runtime.lifecycle import Lifecycle
+from orchestrator.runtime.reconnecting import QuickAMQP
 from orchestrator.runtime.routing import is_rabbitmq
 from orchestrator.settings import Settings
 from orchestrator.store.connection import server_url
@@ -19,6 +20,7 @@ from orchestrator.store.connection import server_url
 class App(Celery):  # type: ignore[misc]
     """A Celery app that knows its engine."""
 
+    amqp_cls = QuickAMQP
     engine: Engine
 
 

@@ -20,23 +20,25 @@ from kombu.exceptions import OperationalError
 from orchestrator.errors import StoreUnavailable
 from orchestrator.runtime.routing import is_rabbitmq, priority_number, queue_of
 from orchestrator.settings import mask_password
-from orchestrator.store.connection import NETWORK_ERRORS, within
+from orchestrator.store.connection import in_thread
+from orchestrator.store.patience import NETWORK_ERRORS
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-_AWAY = (OperationalError, OSError, *NETWORK_ERRORS)
+BROKER_AWAY = (OperationalError,)  # what publishing raises in a task when the broker is away
+_AWAY = (*BROKER_AWAY, OSError, *NETWORK_ERRORS)
 
 
 def hand_over(app: Celery, what: str, publish: Callable[[], None]) -> None:
     """Publish what the store has. A broker that is away costs a line in the log, and at most the settings' deadline.
 
-    In a task it may cost more: Celery knows by the thread from which task a message comes, and the slot can wait.
+    In a task it may cost more and raise: Celery knows by the thread from which task a message comes.
     """
+    if app.current_worker_task is not None:
+        publish()
+        return
     try:
-        if app.current_worker_task is None:
-            within(app.engine.settings.deadline_s, publish)
-        else:
-            publish()
+        in_thread(app.engine.settings.deadline_s, publish)
     except _AWAY as error:
         log.warning("the broker does not take %s, the keeper sends it later: %s", what, error or type(error).__name__)
 
@@ -51,7 +53,7 @@ def empty_queues(app: Celery, pairs: Iterable[tuple[str, str]]) -> set[tuple[str
     """
     pairs = list(pairs)
     count = _empty_on_rabbitmq if is_rabbitmq(app.conf.broker_url) else _empty_on_redis
-    return within(app.engine.settings.deadline_s, lambda: _ask(app, lambda connection: count(connection, pairs)))
+    return in_thread(app.engine.settings.deadline_s, lambda: _ask(app, lambda connection: count(connection, pairs)))
 
 
 def describe(app: Celery) -> str:
@@ -67,7 +69,7 @@ def describe(app: Celery) -> str:
 
     url = mask_password(app.conf.broker_url)
     try:
-        return f"{within(app.engine.settings.deadline_s, lambda: _ask(app, name))} at {url}"
+        return f"{in_thread(app.engine.settings.deadline_s, lambda: _ask(app, name))} at {url}"
     except _AWAY as error:
         raise StoreUnavailable(f"The broker {url} does not answer: {error}", url=url) from error
 

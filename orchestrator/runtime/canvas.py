@@ -23,7 +23,7 @@ _GRACE_S = 5  # after the soft limit; then the child is killed
 def dispatch(app: Celery, run_id: str, ready: Iterable[Ready], *, priority: str) -> None:
     """Publish ready steps, each with the piece of canvas that starts with it.
 
-    When the broker is away, the keeper sends the steps later.
+    When the broker is away, the keeper sends the steps later. In a task this raises one of BROKER_AWAY.
 
     Args:
         priority: the run's; a step's own goes before it.

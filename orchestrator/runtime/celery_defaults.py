@@ -49,6 +49,8 @@ REQUIRED: dict[str, Any] = {
     "task_inherit_parent_priority": True,
     "accept_content": ["json"],
     "task_serializer": "json",
+    # What cannot be run is put aside, not dropped.
+    "worker_consumer": "orchestrator.runtime.consumer:Consumer",
     "task_default_queue": "orchestrator",
 }
 

@@ -23,6 +23,7 @@ from orchestrator.store.connection import blocking, connect
 from orchestrator.store.directory import Directory
 from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
+from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 
@@ -86,6 +87,10 @@ class Engine:
     @property
     def directory(self) -> Directory:
         return Directory(self.client, self.keys, lease_ms=self.lease_ms)
+
+    @property
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.client)
 
     @property
     def timers(self) -> Timers:

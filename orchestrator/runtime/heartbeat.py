@@ -38,8 +38,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Report presence and extend the lease of every attempt this worker runs."""
-        boxes = self._engine.directory.heartbeat(self._worker, self._agents)
-        self._ring_for(boxes)
+        # The leases first: whoever looks for agents can wait, an attempt whose lease lapses is done again.
         active = list(state.active_requests)
         for request in active:
             if request.type == RUN_STEP:  # its name is the shadow, `writer.draft`
@@ -47,6 +46,7 @@ class Heartbeat:
         rings = [request.args[1] for request in active if request.type == RING]
         if rings:
             self._engine.inbox.extend(rings, receiver=self._worker, lease_ms=self._engine.lease_ms)
+        self._ring_for(self._engine.directory.heartbeat(self._worker, self._agents))
 
     def _ring_for(self, boxes: list[str]) -> None:
         """Call this worker for what came to an agent before it had one."""

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from celery import Celery
 
 from orchestrator.agents.decisions import carry_on
-from orchestrator.agents.failures import next_delay_ms, step_error
+from orchestrator.agents.failures import next_delay_ms, step_error, unheard, worker_lost
 from orchestrator.agents.mail import wake_message
-from orchestrator.errors import OrchestratorError, RunNotFound, StepTimeout, WorkerLost
+from orchestrator.crashpoints import CrashPoint, reach
+from orchestrator.errors import OrchestratorError, RunNotFound, StepTimeout
 from orchestrator.ids import visible_id
 from orchestrator.records import Advance, StepError
 from orchestrator.runtime.broker import empty_queues
@@ -58,6 +59,8 @@ class Keeper:
             time.sleep(TICK_S)
             return
         due = timers.take_due(limit=_BATCH, hold_ms=HOLD_MS)
+        if due.timers:
+            reach(CrashPoint.SWEPT)
         for timer in due.timers:
             self._do(timer)
         mail = timers.take_due_messages(limit=_BATCH, hold_ms=HOLD_MS)
@@ -98,7 +101,7 @@ class Keeper:
     def _lapse(self, timer: Timer) -> Advance | None:
         if self._server_is_fresh():
             return None  # nobody could send heartbeats while the server was away
-        error = WorkerLost(f"the worker died {self._engine.settings.max_losses} times while it ran the step")
+        error = worker_lost(self._engine.settings, unheard(self._engine.settings))
         return self._engine.store.lapse_lease(
             timer.run_id,
             timer.step_id,

@@ -1,4 +1,4 @@
-"""What a worker does besides running steps: two threads of its main process, the heartbeat and the keeper.
+"""What a worker does besides running steps: threads of its main process: the heartbeat, the keeper, the undertaker.
 
 Threads, and not timers of Celery's event loop, because that loop stands still while a solo worker runs a step.
 """
@@ -17,6 +17,7 @@ from celery.signals import worker_shutdown
 from orchestrator.agents.agent import Agent
 from orchestrator.runtime.heartbeat import Heartbeat
 from orchestrator.runtime.keeper import Keeper, explain
+from orchestrator.runtime.lost import Undertaker, notice_at_once
 from orchestrator.runtime.routing import queue_of
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         super().__init__(parent, **options)
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._parts: list[Heartbeat | Keeper] = []
+        self._parts: list[Heartbeat | Keeper | Undertaker] = []
         _refuse_strangers(parent.app)
 
     def start(self, worker: Any) -> None:
@@ -44,7 +45,10 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         children = isinstance(worker.pool, PreforkPool)
         heartbeat = Heartbeat(worker.app, worker.hostname, _served(worker.app), children=children)
         keeper = Keeper(worker.app, worker.hostname)
-        self._parts = [heartbeat, keeper]
+        undertaker = Undertaker(worker.app, worker.hostname)
+        self._parts = [heartbeat, keeper, undertaker]
+        if children:
+            notice_at_once(worker.pool._pool)
         interval_s = engine.settings.lease_s / 3
 
         announced = threading.Event()
@@ -59,6 +63,7 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         worker_shutdown.connect(self._end, sender=worker, weak=False)
         self._run("heartbeat", beat)
         self._run("keeper", keeper.tick)
+        self._run("undertaker", undertaker.tick)
 
     def stop(self, worker: Any) -> None:
         """Nothing yet: the pool still works off what it runs."""

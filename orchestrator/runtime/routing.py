@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.settings import AMQP_SCHEMES
 from orchestrator.store.directory import PRIORITIES, TASKS
 
 RUN_STEP = "orchestrator.run_step"
 RING = "orchestrator.ring"
+RING_ID = re.compile(r"\S+ \S+ \d+ \S+ \S+")  # agent, priority, time, box, message: _message.lua
 
 #: kombu's Redis transport keeps one list per step, and 0 runs first. A message without a priority counts as 0.
 PRIORITY_STEPS = (0, 2, 4, 6, 8)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cached_property
 from hashlib import sha1
 from importlib.resources import files
-from time import monotonic, time
+from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 from kombu.transport import redis as stock
 from kombu.transport.redis import Empty, dumps
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.runtime.unacked import QoS, read_popped
 from orchestrator.store.connection import Reviving
 from orchestrator.store.direct import DirectScript, Post
@@ -38,7 +39,8 @@ ABANDON_S = 1.0  # how long a closing channel waits for the answer to a pop it h
 
 
 def _script(name: str) -> str:
-    return (files("orchestrator.runtime") / "lua" / f"{name}.lua").read_text("utf-8")
+    # What is on a queue was accepted: it moves even when the server has no memory left for new work.
+    return "#!lua flags=allow-oom\n" + (files("orchestrator.runtime") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 PUSH, POP = _script("push"), _script("pop")
@@ -146,7 +148,7 @@ class Channel(stock.Channel):
         keys += [self._q_for_pri(queue, priority) for priority in self.priority_steps for queue in queues]
         noted = [self.ack_emulation and queue not in without_ack for queue in queues]
         rests = [f', "", {json.dumps(queue)}]' if note else "" for queue, note in zip(queues, noted, strict=True)]
-        return keys, [time(), tag, len(queues), WAKE_TTL_MS, *rests]
+        return keys, [tag, len(queues), WAKE_TTL_MS, *rests]
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send a pop, or a BLPOP when the last pop found nothing. Each delivery gets a tag of its own: the late ack of
@@ -185,6 +187,7 @@ class Channel(stock.Channel):
         self._look = answer is not None and bool(answer[2])  # a pop that would find nothing is not sent
         if answer is None:
             raise Empty
+        reach(CrashPoint.POPPED)
         queue = self._request.queues[answer[0] - 1]
         self._queue_cycle.rotate(queue)
         readable = read_popped(self, answer[1], queue, self._request.tag)
@@ -224,6 +227,7 @@ class Channel(stock.Channel):
             self._post(*commands)
         except self.connection_errors:  # of the one before, perhaps: a fresh connection decides
             self._post(*commands)
+        reach(CrashPoint.ACKED)
 
     def _do_restore_message(
         self, payload: Any, exchange: str, routing_key: str, pipe: Any, leftmost: bool = False

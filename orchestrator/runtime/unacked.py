@@ -1,7 +1,7 @@
 """Messages between delivery and acknowledgement: how a popped one is read, acknowledged, put back or put aside.
 
 A message that cannot be read must neither be lost nor come back for ever nor end the worker that meets it. Its raw
-bytes go to the list `quarantine`, in the transaction that takes it out of `unacked`.
+bytes go to quarantine, in the script that takes it out of `unacked`.
 """
 
 # kombu says that it is typed, but its Redis transport is not.
@@ -9,10 +9,7 @@ bytes go to the list `quarantine`, in the transaction that takes it out of `unac
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
-from time import time
 from typing import Any
 from uuid import uuid4
 
@@ -20,9 +17,10 @@ from kombu.transport import redis as stock
 from kombu.transport import virtual
 from kombu.transport.redis import bytes_to_str, loads
 
+from orchestrator.store.quarantine import Quarantine
+
 logger = logging.getLogger(__name__)
 
-QUARANTINE_KEY = "quarantine"  # list of JSON {queue, reason, at in ms, raw in base64}, the newest first
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
@@ -64,21 +62,19 @@ def read_popped(channel: Any, raw: bytes, queue: str, tag: str) -> dict[str, Any
         message["properties"]["delivery_tag"] = tag
         _check(channel, message)
     except UNREADABLE as error:
-        with channel.conn_or_acquire() as client, client.pipeline() as pipe:
-            _quarantine(raw, queue, error, pipe)
-            channel.qos._remove_from_indices(tag, pipe).execute()
+        _put_aside(channel, raw, queue, error, tag)
         return None
     return message
 
 
 def put_back(channel: Any, noted: bytes, pipe: Any, leftmost: bool) -> None:
-    """Queue, in a transaction, what `unacked` holds of a message."""
+    """Queue, in a transaction that takes it out of `unacked`, what that holds of a message."""
     try:
         message, exchange, routing_key = loads(bytes_to_str(noted))
         message["properties"].setdefault("delivery_tag", str(uuid4()))
         _check(channel, message)
     except UNREADABLE as error:
-        _quarantine(noted, "unacked", error, pipe)
+        _put_aside(channel, noted, "unacked", error)
     else:
         channel._do_restore_message(message, exchange, routing_key, pipe, leftmost)
 
@@ -90,8 +86,8 @@ def _check(channel: Any, message: dict[str, Any]) -> None:
     channel.Message(message, channel=channel)
 
 
-def _quarantine(raw: bytes, queue: str, error: BaseException, pipe: Any) -> None:
-    reason = f"{type(error).__name__}: {error}"[:200]
-    logger.error("a message of queue %s cannot be read and is in quarantine: %s", queue, reason)
-    entry = {"queue": queue, "reason": reason, "at": round(time() * 1000), "raw": base64.b64encode(raw).decode()}
-    pipe.lpush(QUARANTINE_KEY, json.dumps(entry))
+def _put_aside(channel: Any, raw: bytes, queue: str, error: BaseException, tag: str = "") -> None:
+    reason = f"cannot be read: {type(error).__name__}: {error}"[:200]
+    logger.error("a message of queue %s is in quarantine (orchestrator dead): it %s", queue, reason)
+    with channel.conn_or_acquire() as client:
+        Quarantine(client).put(raw, queue, reason, tag)

@@ -214,13 +214,14 @@ class MemoryScripts:
         self._lua = lua51.LuaRuntime(unpack_returned_tuples=True, register_eval=False)
         self._known: dict[str, Any] = {}
         call, decode, encode = self._call, self._decode, self._encode
-        self._lua.globals().redis = self._lua.table_from({"call": call})
+        self._lua.globals().redis = self._lua.table_from({"call": call, "pcall": lambda *_: False})
         self._lua.globals().cjson = self._lua.table_from({"decode": decode, "encode": encode})
 
     def call(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script and return its answer as redis-py would."""
         if name not in self._known:
-            self._known[name] = self._lua.execute(f"return function(KEYS, ARGV) {source(name)}\nend")
+            body = source(name).partition("\n")[2]  # after the line for the server
+            self._known[name] = self._lua.execute(f"return function(KEYS, ARGV) {body}\nend")
         table = self._lua.table_from
         return self._reply(self._known[name](table(list(keys)), table([_text(arg) for arg in args])))
 

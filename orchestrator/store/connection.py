@@ -18,14 +18,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from orchestrator.errors import ServerNotStarted, SettingsInvalid, StoreUnavailable
+from orchestrator.errors import OutcomeUnknown, QueueFull, ServerNotStarted, SettingsInvalid, StoreUnavailable
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store import embedded
+from orchestrator.store.direct import ReplyLost
+from orchestrator.store.patience import NETWORK_ERRORS, Timely, cannot_write
 
 T = TypeVar("T")
-
-# InvalidResponse: something listens there that is no Redis, a web server say.
-NETWORK_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse)
 
 _clients: dict[tuple[Any, ...], redis.Redis] = {}
 _servers: dict[str, embedded.EmbeddedServer] = {}
@@ -53,7 +52,7 @@ class Reviving:
             return super()._connect()  # type: ignore[misc]
 
 
-class SocketConnection(Reviving, redis.UnixDomainSocketConnection):
+class SocketConnection(Timely, Reviving, redis.UnixDomainSocketConnection):
     """A connection of the store over a unix socket."""
 
 
@@ -66,7 +65,7 @@ def server_url(settings: Settings) -> str:
     if settings.url is not None:
         return settings.url
     with _lock:
-        server = embedded.acquire(settings.home)
+        server = embedded.acquire(settings.home, settings.wanted_durability)
         known = _servers.get(server.url)
         if known is None or not known.live:
             _servers[server.url] = server
@@ -101,7 +100,7 @@ def connect(url: str, *, deadline_s: float) -> redis.Redis:
         if client is None:
             client = _client(url, answer_s=deadline_s, connect_s=deadline_s)
             with guard(url):
-                within(deadline_s, client.ping)
+                in_thread(deadline_s, client.ping)
             _clients[key] = client
     return client
 
@@ -116,13 +115,42 @@ def blocking(url: str, *, block_s: float, deadline_s: float = 5.0) -> redis.Redi
 
 
 @contextmanager
+def visit(url: str, *, deadline_s: float) -> Iterator[redis.Redis]:
+    """A client for one look at a server, closed again: for a process that will fork, which must inherit none.
+
+    Raises:
+        StoreUnavailable: no answer within deadline_s.
+    """
+    client = _client(url, answer_s=deadline_s, connect_s=deadline_s)
+    try:
+        with guard(url):
+            yield client
+    finally:
+        client.connection_pool.disconnect()
+
+
+@contextmanager
 def guard(url: str) -> Iterator[None]:
-    """Translate errors of the network into StoreUnavailable. Usable as a decorator too."""
+    """Translate errors of the server and of the way to it. Usable as a decorator too.
+
+    Raises:
+        OutcomeUnknown: a change was sent, and no answer came. StoreUnavailable: nothing was changed. QueueFull.
+    """
+    masked = mask_password(url)
     try:
         yield
+    except ReplyLost as error:
+        told = "did not answer in time and may have done what it was told"
+        raise OutcomeUnknown(f"The server {masked} {told}: {_reason(error, url)}", url=masked) from error
     except NETWORK_ERRORS as error:
-        masked = mask_password(url)
         raise StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked) from error
+    except redis.OutOfMemoryError as error:
+        raise QueueFull(f"The server {masked} has no memory left for new work", url=masked) from error
+    except redis.ResponseError as error:
+        if not cannot_write(error):
+            raise
+        told = "cannot write to its disk" if "MISCONF" in str(error) else "takes no changes"
+        raise StoreUnavailable(f"The server {masked} {told}: {_reason(error, url)}", url=masked) from error
 
 
 def _reason(error: Exception, url: str) -> str:
@@ -145,7 +173,7 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
         if parts.scheme in ("unix", "redis+socket"):
             options |= {"path": unquote(parts.path), **_login(parts), **_database(parts)}
             return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=SocketConnection, **options))
-        return redis.Redis.from_url(url, socket_keepalive=True, **options)
+        return _timely(redis.Redis.from_url(url, socket_keepalive=True, **options))
     except ValueError as error:
         raise SettingsInvalid(f"{mask_password(url)} is no URL of a server: {error}") from error
 
@@ -161,6 +189,12 @@ def _sentinel_client(parts: SplitResult, options: dict[str, Any]) -> redis.Redis
     asking = {key: options[key] for key in ("socket_timeout", "socket_connect_timeout")}
     options |= {"db": int(path[0]) if path else 0, **_login(parts)}
     client: redis.Redis = Sentinel(hosts, sentinel_kwargs=asking, **options).master_for(name)  # type: ignore[no-untyped-call]
+    return _timely(client)
+
+
+def _timely(client: redis.Redis) -> redis.Redis:
+    pool = client.connection_pool
+    pool.connection_class = type("TimelyConnection", (Timely, pool.connection_class), {})
     return client
 
 
@@ -181,7 +215,7 @@ def _database(parts: SplitResult) -> dict[str, int]:
     return {"db": int(query.get("db") or query.get("virtual_host") or 0)}
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def in_thread(seconds: float, call: Callable[[], T]) -> T:
     """Run a call in a thread and stop waiting at the deadline: looking up a name, say, has no time-out of its own.
 
     Raises:

@@ -11,7 +11,11 @@ from hashlib import sha1
 from threading import Lock
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, NoScriptError, TimeoutError
+
+
+class ReplyLost(ConnectionError):
+    """The script was sent and no answer came: the server may have run it."""
 
 
 class DirectScript:
@@ -27,15 +31,17 @@ class DirectScript:
         self._sha = sha1(source.encode()).hexdigest()
 
     def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run it and return its answer: one round trip. Raises what redis-py raises."""
+        """Run it and return its answer: one round trip.
+
+        Raises:
+            ReplyLost: it was sent; whether it ran is unknown. Everything else that redis-py raises: it did not run.
+        """
         connection = self._pool.get_connection()
         try:
-            self._send(connection, "EVALSHA", self._sha, keys, args)
             try:
-                return connection.read_response()
+                return self._ask(connection, "EVALSHA", self._sha, keys, args)
             except NoScriptError:
-                self._send(connection, "EVAL", self._source, keys, args)
-                return connection.read_response()
+                return self._ask(connection, "EVAL", self._source, keys, args)
         except BaseException:  # also an interrupt: the next user must not read this answer
             connection.disconnect()
             raise
@@ -43,8 +49,15 @@ class DirectScript:
             self._pool.release(connection)
 
     @staticmethod
-    def _send(connection: Any, command: str, script: str, keys: Sequence[str], args: Sequence[Any]) -> None:
+    def _ask(connection: Any, command: str, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        # A connection that breaks while the command is sent leaves it incomplete, and the server runs no half one.
         connection.send_command(command, script, len(keys), *keys, *args)
+        try:
+            return connection.read_response()
+        except (BusyLoadingError, AuthenticationError):
+            raise  # these are answers
+        except (ConnectionError, TimeoutError) as error:
+            raise ReplyLost(f"no answer: {error}") from error
 
 
 class Post:

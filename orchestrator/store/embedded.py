@@ -16,7 +16,16 @@ from typing import Self
 from urllib.parse import quote
 
 from orchestrator.errors import ServerNotStarted
-from orchestrator.store.server_process import find_guard, last_log_line, locked, ping, running_socket, server_pid
+from orchestrator.settings import Durability
+from orchestrator.store.server_process import (
+    find_guard,
+    last_log_line,
+    locked,
+    ping,
+    running_socket,
+    server_pid,
+    sync_at_every_write,
+)
 
 _memberships: dict[Path, _Membership] = {}
 _lock = threading.RLock()
@@ -80,11 +89,13 @@ class EmbeddedServer:
         self.release()
 
 
-def acquire(home: Path) -> EmbeddedServer:
+def acquire(home: Path, durability: Durability = "everysec") -> EmbeddedServer:
     """Join the server of a state folder, start it if needed, and wait until it answers.
 
     Args:
         home: the state folder; made with mode 0700 when it is absent.
+        durability: what this user needs at least; a server that one user made stronger stays so until the last one
+            has left.
     Raises:
         ServerNotStarted: the folder cannot be used or the server does not come up; the message holds its last log line.
     Source: docs/decisions/0004-embedded-server.md.
@@ -98,6 +109,8 @@ def acquire(home: Path) -> EmbeddedServer:
             membership = _Membership(descriptor, "", handles, os.fstat(descriptor))
         try:
             membership.socket_path = running_socket(folder)
+            if durability == "always":
+                sync_at_every_write(folder, membership.socket_path)
         except BaseException:
             if membership.handles == 0:
                 membership.leave()

@@ -17,6 +17,7 @@ LONGEST_PAUSE_S = 5.0  # between two starts of a server that dies again and agai
 STEADY_S = 10.0  # a server that lived so long may be started again without a pause
 SIGKILL, SIGTERM = 9, 15  # the module signal would cost a third of the start-up time
 ANOTHER_GUARD = 3  # exit code
+SYNC_ALWAYS = "sync.always"  # a file that is there while a user wants every write synced
 
 Command = list[str]
 
@@ -126,7 +127,8 @@ def become_server(command: Command, held: int, guard_pid: int) -> None:
         os.set_inheritable(held, True)
         die_with_parent()
         if os.getppid() == guard_pid:
-            os.execv(command[0], command)
+            always = ["--appendfsync", "always"] if os.path.exists(SYNC_ALWAYS) else []  # the last one counts
+            os.execv(command[0], [*command, *always])
     except OSError as error:
         say(f"cannot start {command[0]}: {error}")
     os._exit(1)
@@ -182,10 +184,11 @@ def main(socket_path: str, *command: str) -> None:
     server = Server(guard, socket_path, list(command))
     _thread.start_new_thread(server.stop_after_last_user, ())
     keep_running(server)
-    try:
-        os.unlink(socket_path)
-    except FileNotFoundError:
-        pass
+    for left_over in (socket_path, SYNC_ALWAYS):
+        try:
+            os.unlink(left_over)
+        except FileNotFoundError:
+            pass
     os._exit(0)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import redis
 
-from orchestrator.errors import MessageNotFound, MessageNotHeld, OrchestratorError, UnknownAgent
+from orchestrator.errors import MessageNotFound, MessageNotHeld, OrchestratorError, QueueFull, UnknownAgent
 from orchestrator.messages import AgentMessage, MessagePriority
-from orchestrator.records import Delivery, Doorbell, Draft, Posted, Sending, StepError
+from orchestrator.records import SCHEMA, Delivery, Doorbell, Draft, Posted, Sending, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import MessageState
 from orchestrator.store.keys import Keys
@@ -57,7 +57,8 @@ class Inbox(Letters):
 
         Raises:
             UnknownAgent: a recipient is not registered. MessageNotFound: a reply to a message that does not exist.
-        Script: send_messages.lua, O(messages).
+            QueueFull: the server has used up most of its memory.
+        Script: send_messages.lua, O(messages). Telling it again is safe.
         """
         self._note_parked(drafts)
         keys, args = self._post(drafts)
@@ -93,18 +94,21 @@ class Inbox(Letters):
         ring: str = "",
         message_id: str = "",
         handoff_state: str = "in_progress",
+        again: bool = False,
     ) -> Delivery | None:
         """Take the most urgent message of these boxes, or a certain one.
 
         Args:
             lease_ms: until another may take it; 0: it is held until it is closed.
             ring: the ring that a worker has received, if this is one.
+            again: no answer came to the same call before; if that has claimed a message for the ring, this is it.
         Returns:
             None if there is nothing to claim.
         Script: claim_message.lua, O(log n).
         """
         keys = [*self._commons, self.keys.message_prefix, *map(self.keys.inbox, boxes)]
         args = [self._options, receiver, lease_ms, ring, message_id, handoff_state, PASSED_OVER, PASSED_OVER_MS]
+        args += [SCHEMA, int(again)]
         reply = self._scripts.call("claim_message", keys, args)
         if reply is None:
             return None
@@ -152,13 +156,20 @@ class Inbox(Letters):
         again = [Posted(message_id, "pending", True, reply[1], False, box, priority)] if reply[1] else []
         return again + self.posted(drafts, reply[2:])
 
-    def wake(self, kind: str, message_id: str, box: str, attempt: int, *, error: StepError) -> Posted | None:
-        """Do what is due to a message. None: nothing, or no ring has to be sent. Script: wake_message.lua, O(log n)."""
+    def wake(
+        self, kind: str, message_id: str, box: str, attempt: int, *, error: StepError, dead: bool = False
+    ) -> Posted | None:
+        """Do what is due to a message. None: nothing, or no ring has to be sent. Script: wake_message.lua, O(log n).
+
+        Args:
+            error: what the message dies with when it has lost too many workers.
+            dead: the process that handled it has ended for certain, so that nobody has to wait for its lease.
+        """
         priority = str(self.client.hget(self.keys.message(message_id), "priority") or "medium")
         doorbell = self._doorbells(box, priority, message_id)
         args = [self._options, message_id, kind, attempt, box, self._settings.max_losses, json.dumps(error.to_json())]
         keys = [*self._commons, *self._place(message_id, box, doorbell)]
-        reply = self._scripts.call("wake_message", keys, [*args, doorbell.ring])
+        reply = self._scripts.call("wake_message", keys, [*args, doorbell.ring, int(dead)])
         return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
 
     def extend(self, held: Iterable[str], *, receiver: str, lease_ms: int) -> int:
@@ -250,6 +261,7 @@ class Inbox(Letters):
             "idem": self._settings.idempotency_ttl_s * 1000 if draft.idempotency_key else None,
             "thread": retain_ms if message.thread_id or draft.task else None, "task": draft.task,
             "open": draft.open or None, "routed": draft.routed or None,
+            "schema": SCHEMA if SCHEMA > 1 else None,
             "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
         }  # fmt: skip
         return json.dumps({name: value for name, value in spec.items() if value is not None})
@@ -258,6 +270,8 @@ class Inbox(Letters):
 def _refuse(reply: Sequence[Any]) -> None:
     if reply[0] == -1:
         raise UnknownAgent(f"no agent {reply[1]!r}", agent=reply[1])
+    if reply[0] == -5:
+        raise QueueFull(f"The server has no room for new messages: {reply[1]}")
     if reply[0] == -4:
         raise Rerouted("The agent lives in a tmux window", agent=reply[1], route=reply[2])
     if reply[0] == -2:

@@ -32,6 +32,11 @@ class Letters:
             raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
         return _record(fields)
 
+    def held_with(self, ring: str) -> str | None:
+        """The message that the worker which received this ring has claimed."""
+        found: str | None = self.client.hget(self.keys.held, ring)
+        return found
+
     def read_many(self, message_ids: Sequence[str]) -> list[MessageRecord]:
         """Those that still exist, in order. One round trip."""
         with self.client.pipeline(transaction=False) as pipe:
@@ -128,7 +133,7 @@ def _record(fields: dict[str, str]) -> MessageRecord:
 
 def _attempt(data: dict[str, Json]) -> Attempt:
     error = StepError.from_json(data.get("error"))
-    return Attempt(int(data["started_at"]), data["worker"], data.get("ended_at"), error)
+    return Attempt(int(data["started_at"]), data["worker"], data.get("ended_at"), error, data.get("superseded"))
 
 
 def _custody(data: dict[str, Json]) -> Custody:

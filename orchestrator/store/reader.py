@@ -13,7 +13,7 @@ import redis
 from orchestrator.errors import RunNotFound
 from orchestrator.events import RUN_ENDS
 from orchestrator.ids import base_of, visible_id
-from orchestrator.records import Event, RunRecord, StepError, StepRecord
+from orchestrator.records import Event, Late, RunRecord, StepError, StepRecord
 from orchestrator.states import RunState, StepState
 from orchestrator.store.keys import Keys
 from orchestrator.store.plans import read_plan
@@ -168,7 +168,7 @@ class RunReader:
         return in_order(self.read_plan(run_id), self.read_steps(run_id), self.read_run(run_id).state)
 
     def read_outputs(self, run_id: str) -> dict[str, Json]:
-        """Outputs of all steps, by id. O(bytes)."""
+        """Outputs of all steps, by id, and those of superseded attempts, by `Late.key`. O(bytes)."""
         raw = self.client.hgetall(self.keys.outputs(run_id))
         return {step_id: unpack(text) for step_id, text in raw.items() if not step_id.startswith(("i:", "p:"))}
 
@@ -307,6 +307,10 @@ def _step_record(step_id: str, data: dict[str, Json]) -> StepRecord:
         signal=data.get("signal") if data["state"] == StepState.WAITING else None,
         child=data.get("child"),
         reused=bool(data.get("reused")),
+        late=tuple(
+            Late(late["attempt"], late["at"], f"l:{step_id} {number}", StepError.from_json(late.get("error")))
+            for number, late in enumerate(data.get("late", ()), 1)
+        ),
     )
 
 

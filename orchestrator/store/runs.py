@@ -14,8 +14,8 @@ from typing import Any
 
 import redis
 
-from orchestrator.errors import RunNotFound, RunOver, RunRefused, StepNotWaiting
-from orchestrator.records import Advance, Claim, Forward, Order, Ready, Sending, StepError
+from orchestrator.errors import QueueFull, RunNotFound, RunOver, RunRefused, StepNotWaiting
+from orchestrator.records import SCHEMA, Advance, Claim, Forward, Order, Ready, Sending, StepError
 from orchestrator.states import RunState
 from orchestrator.store.keys import Keys
 from orchestrator.store.plans import limits_to_json, plan_fields, single
@@ -53,7 +53,8 @@ class RunStore(RunReader):
             for its slot starts nothing; `Advance.holders` are then the oldest run that has a place and those that wait.
         Raises:
             RunRefused: there is no place and the run must not wait, or nobody waits for the child run.
-        Script: create_run.lua, one round trip; two more for the first run of a definition.
+            QueueFull: the server has used up most of its memory.
+        Script: create_run.lua, one round trip; two more for the first run of a definition. Telling it again is safe.
         """
         run_id, plan = order.run_id, order.plan
         self._plan_of[run_id] = plan.hash
@@ -79,6 +80,8 @@ class RunStore(RunReader):
             raise RunRefused(f"no place for a run with the concurrency key {order.slot!r}: {holders} has it")
         if reply[0] == -3:
             raise RunRefused("nobody waits for the child run any more")
+        if reply[0] == -4:
+            raise QueueFull(f"The server has no room for new runs: {reply[1]}")
         return run_id, _advance(run_id, reply)
 
     def save_plan(self, plan: Plan, dispatch: dict[str, Json], retention_ms: int) -> None:
@@ -95,9 +98,14 @@ class RunStore(RunReader):
 
     # --- one attempt -----------------------------------------------------------------------------------------
 
-    def claim_step(self, run_id: str, step_id: str, *, worker: str, lease_ms: int, pid: int = 0) -> Claim | None:
+    def claim_step(
+        self, run_id: str, step_id: str, *, worker: str, lease_ms: int, pid: int = 0, again: bool = False
+    ) -> Claim | None:
         """Move a pending step to running for one worker.
 
+        Args:
+            pid: the process, or in a pool of threads the thread, that runs the attempt; it runs one at a time.
+            again: no answer came to the same call before; if that has claimed the step, this is its claim.
         Returns:
             The attempt with what its expressions may read, or None if there is nothing to claim: the step is done,
             taken or not due, or the run is over. A late or doubled message ends here.
@@ -105,7 +113,7 @@ class RunStore(RunReader):
             RunNotFound: no such run (any more).
         Script: claim_step.lua, O(values read).
         """
-        reply = self._call("claim_step", run_id, step_id, worker, lease_ms, pid)
+        reply = self._call("claim_step", run_id, step_id, worker, lease_ms, pid, SCHEMA, int(again))
         if reply is None:
             return None
         attempt, before, failures, body, agent, task, context, *readable = reply
@@ -115,12 +123,15 @@ class RunStore(RunReader):
         passed_on = json.loads(context) if context else None
         return Claim(run_id, step_id, attempt, failures, step, scope(run_id, step_id, readable), passed_on, before)
 
-    def load_decision(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json], dict[str, Json]]:
-        """A step to decide: its plan entry, its record, and what its expressions may read.
+    def load_decision(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json], dict[str, Json]] | None:
+        """A step to decide: its plan entry, its record, and what its expressions may read; None: a newer version must.
 
         Script: load_decision.lua, O(values read).
         """
-        body, record, *readable = self._call("load_decision", run_id, step_id)
+        reply = self._call("load_decision", run_id, step_id, SCHEMA)
+        if reply is None:
+            return None
+        body, record, *readable = reply
         return _parse_step(body), json.loads(record or "{}"), scope(run_id, step_id, readable)
 
     def finish_step(
@@ -340,12 +351,16 @@ class RunStore(RunReader):
         return _advance(run_id, self._call("wake_step", run_id, step_id, attempt, json.dumps(error.to_json())))
 
     def lapse_lease(
-        self, run_id: str, step_id: str, attempt: int, *, max_losses: int, error: StepError
+        self, run_id: str, step_id: str, attempt: int, *, max_losses: int, error: StepError, dead: bool = False
     ) -> Advance | None:
-        """Take a step back from a worker that is gone. Script: lapse_lease.lua, O(1)."""
-        return _advance(
-            run_id, self._call("lapse_lease", run_id, step_id, attempt, max_losses, json.dumps(error.to_json()))
-        )
+        """Take a step back from a worker that is gone. Script: lapse_lease.lua, O(1).
+
+        Args:
+            error: what the step fails with when it has lost too many workers.
+            dead: its process has ended for certain, so that nobody has to wait for the end of the lease.
+        """
+        args = [attempt, max_losses, json.dumps(error.to_json()), int(dead)]
+        return _advance(run_id, self._call("lapse_lease", run_id, step_id, *args))
 
     def redispatch_step(self, run_id: str, step_id: str, member: str) -> Advance | None:
         """Offer a step again whose message seems lost. Script: redispatch_step.lua, O(1)."""
@@ -375,6 +390,8 @@ def _run_fields(order: Order) -> dict[str, str]:
         "priority": order.priority, "retention_ms": str(order.retention_ms),
         "input_names": json.dumps(sorted(order.inputs)),
     }  # fmt: skip
+    if SCHEMA > 1:
+        fields["schema"] = str(SCHEMA)
     policies = order.plan.policies
     kept = {
         "succeeded": policies.keep_succeeded_ms,

@@ -14,7 +14,10 @@ import redis
 
 from orchestrator.store.direct import DirectScript
 
-_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule"})
+_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule", "lead", "quarantine"})
+#: Scripts that take on new work. A server out of memory refuses them as a whole; all others may go beyond its limit,
+#: because what was accepted must end, and only that makes room again.
+_NEW_WORK = frozenset({"create_run", "send_messages"})
 #: Scripts that end nothing: they get `_lib.lua` alone, which is a third of what the others get.
 _SHORT = frozenset({
     "claim_step", "extend_lease", "note_progress", "load_decision", "admit_step", "redispatch_step", "open_child",
@@ -28,6 +31,10 @@ _OF_MESSAGES = frozenset({
 @cache
 def source(name: str) -> str:
     """The text of one script as it is sent to the server."""
+    return ("#!lua\n" + _read("_room") if name in _NEW_WORK else "#!lua flags=allow-oom\n") + _body(name)
+
+
+def _body(name: str) -> str:
     if name in _STANDALONE:
         return _read(name)
     if name in _OF_MESSAGES:

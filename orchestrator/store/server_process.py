@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -29,8 +30,11 @@ LOAD_S = 300.0  # until it has read its data
 PING_S = 1.0  # one look at a server that may be frozen
 LOG = "server.log"
 LOG_BYTES = 1 << 20  # a longer log is put aside at the next start
-LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of sun_path without the closing zero
 ANOTHER_GUARD = 3  # exit code of guard.py
+SYNC_ALWAYS = "sync.always"  # as in guard.py, which is never imported
+DAMAGED = "Bad file format reading the append only file"  # what the log then says, of Redis and of Valkey
+READY = "Ready to accept connections"
+LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of sun_path without the closing zero
 
 
 def running_socket(folder: Path) -> str:
@@ -53,6 +57,14 @@ def running_socket(folder: Path) -> str:
             raise not_started(folder, f"the server does not answer (pid {server_pid(folder)})")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 0.02)
+
+
+def sync_at_every_write(folder: Path, socket_path: str) -> None:
+    """Make a running server sync every write: now, and whenever its guard starts it again while it has users."""
+    (folder / SYNC_ALWAYS).touch(mode=0o600)
+    answer = ask(socket_path, b"CONFIG SET appendfsync always")
+    if answer not in ("OK", None):  # None: it has just died, and its guard starts it with the new setting
+        raise not_started(folder, f"it does not sync at every write ({answer})")
 
 
 def find_guard(folder: Path) -> tuple[int, str] | None:
@@ -140,12 +152,17 @@ def choose_socket_path(folder: Path) -> str:
 
 
 def ping(socket_path: str) -> str | None:
-    """PONG, another word the server answers (LOADING: it reads its data), or None. Raw, to spare a client per look."""
+    """PONG, another word the server answers (LOADING: it reads its data), or None."""
+    return ask(socket_path, b"PING")
+
+
+def ask(socket_path: str, command: bytes) -> str | None:
+    """The first word of what the server answers, or None. Raw, to spare a client per look."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PING_S)
         try:
             connection.connect(socket_path)
-            connection.sendall(b"PING\r\n")
+            connection.sendall(command + b"\r\n")
             return connection.recv(64).decode().lstrip("+-").split()[0]
         except (OSError, IndexError):
             return None
@@ -192,16 +209,38 @@ def _read(path: Path) -> str:
 
 
 def last_log_line(folder: Path) -> str:
+    lines = _end_of_log(folder)
+    return lines[-1] if lines else ""
+
+
+def _end_of_log(folder: Path) -> list[str]:
     try:
         with (folder / LOG).open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-            lines = log.read().decode(errors="replace").strip().splitlines()
+            return log.read().decode(errors="replace").strip().splitlines()
     except OSError:
-        return ""
-    return lines[-1] if lines else ""
+        return []
 
 
 def not_started(folder: Path, reason: str) -> ServerNotStarted:
     last = last_log_line(folder)
     said = f"; its log ends with: {last}" if last else ""
-    return ServerNotStarted(f"The embedded server of {folder} is not available: {reason}{said}", url=str(folder))
+    message = f"The embedded server of {folder} is not available: {_damage(folder) or reason + said}"
+    return ServerNotStarted(message, url=str(folder))
+
+
+def _damage(folder: Path) -> str:
+    """Where the data is damaged and what to do about it, if the last start failed for that."""
+    for line in reversed(_end_of_log(folder)):
+        if READY in line:
+            return ""
+        if DAMAGED in line:
+            data = folder / "data"
+            name = line.partition(DAMAGED)[2].strip().partition(":")[0]
+            file = data / "appendonlydir" / name  # not the manifest: Valkey 9.1 then stumbles over its own base file
+            mend = shlex.join(["exec", "-a", "valkey-check-aof", str(get_binary_path()), "--fix", str(file)])
+            return (
+                f"its append-only file {name} is damaged, and what was accepted after that place cannot be read;"
+                f" put a copy of {data} back, or make one and cut the file there with: ({mend})"
+            )
+    return ""

@@ -64,12 +64,11 @@ class Timers:
         self._scripts = Scripts(client)
 
     def lead(self, name: str, *, ttl_ms: int) -> bool:
-        """Become the keeper, or stay it. True while `name` holds the place; it falls vacant after `ttl_ms`."""
-        if self._client.set(self._keys.keeper, name, nx=True, px=ttl_ms):
-            return True
-        if self._client.get(self._keys.keeper) != name:
-            return False
-        return bool(self._client.pexpire(self._keys.keeper, ttl_ms))
+        """Become the keeper, or stay it. True while `name` holds the place; it falls vacant after `ttl_ms`.
+
+        Script: lead.lua.
+        """
+        return bool(self._scripts.call("lead", [self._keys.keeper], [name, ttl_ms]))
 
     def resign(self, name: str) -> None:
         """Leave the place to the next one at once."""

@@ -25,7 +25,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     socket = folder / "s"
     words = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder)]
-    words += ["--save", "", "--requirepass", PASSWORD]
+    words += ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--requirepass", PASSWORD]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

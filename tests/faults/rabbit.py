@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 import kombu
 
+from tests.faults.servers import free_port
 from tests.waiting import wait_until
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in /usr/sbin changes the user and the folder
@@ -28,13 +28,6 @@ START_S = 60.0
 def installed() -> bool:
     """Whether there is a RabbitMQ to start."""
     return SERVER.exists() and shutil.which("epmd") is not None
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Rabbit:

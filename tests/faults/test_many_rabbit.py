@@ -55,7 +55,7 @@ def test_nothing_is_lost_when_the_broker_is_killed(trial: Trial) -> None:
                 Target("refused", verdict.counts["refused"], 0),
                 Target("recovery max", verdict.recovery["recovery_s"]["max"], 15, "s", timing=True),
             ],
-            load=f"{total} messages at {RATE:g}/s, 2 workers x 2, {kills} kills of RabbitMQ, {DOWN_S:g} s and its start",
+            load=f"{total} messages at {RATE:g}/s, 2 workers x 2, {kills} kills of RabbitMQ, {DOWN_S:g} s down",
         )
 
 

@@ -28,9 +28,13 @@ def test_compose_has_one_service_for_each_agent() -> None:
 
 def test_the_server_of_compose_keeps_its_data_and_asks_for_a_password() -> None:
     command = COMPOSE["services"]["redis"]["command"]
-    for words in ("--requirepass ${REDIS_PASSWORD", "--appendonly yes", "--maxmemory-policy noeviction"):
+    fsync = "--appendfsync ${ORCHESTRATOR_DURABILITY:-always}"
+    for words in ("--requirepass ${REDIS_PASSWORD", "--appendonly yes", fsync, "--maxmemory-policy noeviction"):
         assert words in command
     assert "ports" not in COMPOSE["services"]["redis"]
+    for name, service in COMPOSE["services"].items():
+        if name != "redis":
+            assert service["environment"]["ORCHESTRATOR_DURABILITY"] == "${ORCHESTRATOR_DURABILITY:-always}", name
 
 
 def test_flower_of_compose_asks_for_a_password_and_listens_on_loopback() -> None:

@@ -89,5 +89,6 @@ def test_the_message_goes_out_only_if_its_step_is_ready(
     assert (done.forwarded, done.ready) == ("b", ())
     assert client.llen(QUEUE) == 1
     assert client.llen("agent.writer\x06\x16wake") == 1
-    assert store.finish_step(run_id, "a", 1, "1", forward) is None
+    again = store.finish_step(run_id, "a", 1, "1", forward)
+    assert (again.forwarded, again.ready) == (None, ())
     assert client.llen(QUEUE) == 1

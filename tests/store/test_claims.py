@@ -52,14 +52,20 @@ def test_a_late_answer_changes_nothing(store: RunStore, create: Callable) -> Non
     assert store.finish_step(run_id, "a", 1, '"late"') is None
     assert store.fail_step(run_id, "a", 1, ERROR, retry_delay_ms=None) is None
     assert store.finish_step(run_id, "a", 2, '"right"') is not None
-    assert store.read_outputs(run_id) == {"a": "right"}
+    outputs = store.read_outputs(run_id)
+    assert outputs.pop("a") == "right"
+    output, error = store.read_steps(run_id)["a"].late
+    assert (output.attempt, output.error, outputs) == (1, None, {output.key: "late"})
+    assert (error.attempt, error.error) == (1, ERROR)
 
 
 def test_a_finished_step_stays_finished(store: RunStore, create: Callable) -> None:
     run_id, _ = create(plan(task("a"), task("b", "a")))
     claim(store, run_id, "a")
     assert store.finish_step(run_id, "a", 1, "1") is not None
-    assert store.finish_step(run_id, "a", 1, "2") is None
+    again = store.finish_step(run_id, "a", 1, "2")
+    assert again is not None, "the same attempt may tell its answer again, where nobody told it that it was taken"
+    assert (again.ready, again.decide) == ((), ())
     assert claim(store, run_id, "a") is None
     assert store.read_outputs(run_id) == {"a": 1}
 

@@ -126,3 +126,10 @@ def test_the_guard_translates_errors_of_the_network_and_no_others() -> None:
         fails(redis.TimeoutError())
     with pytest.raises(redis.ResponseError):
         fails(redis.ResponseError("wrong type"))
+
+
+def test_a_server_that_cannot_write_to_its_disk_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailable, match="cannot write to its disk"), guard("redis://:secret@host"):
+        raise redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+    with pytest.raises(redis.ResponseError), guard("redis://host"):
+        raise redis.ResponseError("ERR unknown command")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -160,14 +161,42 @@ def test_a_cut_end_of_the_append_only_file_does_not_stop_the_server(home: Path) 
         assert ask(server, "GET", "a") == "1"
 
 
-def test_data_that_cannot_be_read_is_reported_with_the_last_line_of_the_log(home: Path) -> None:
+def test_data_that_cannot_be_read_is_reported_with_what_to_do(home: Path) -> None:
     with embedded.acquire(home) as server:
         ask(server, "SET", "a", "1")
     wait_until(lambda: stopped(home), what="the server stops", timeout_s=10)
     (aof,) = (home / "data" / "appendonlydir").glob("*.incr.aof")
-    aof.write_bytes(b"this is no append only file\r\n" * 9)
-    with pytest.raises(ServerNotStarted, match=r"log ends with: .*Bad file format"):
+    with aof.open("ab") as file:
+        file.write(b"this is no append only file\r\n" * 9)
+    with pytest.raises(ServerNotStarted) as refused:
         embedded.acquire(home)
+    said = refused.value.message
+    assert f"its append-only file {aof.name} is damaged" in said
+    assert "\n" not in said
+    command = re.fullmatch(r".* with: \((.*)\)", said)
+    assert command
+    subprocess.run(["bash", "-c", command[1]], input=b"y\n", capture_output=True, check=True)
+    with embedded.acquire(home) as server:
+        assert ask(server, "GET", "a") == "1"
+
+
+def test_who_needs_every_write_synced_gets_it_for_all_until_the_last_user_has_left(home: Path) -> None:
+    def synced() -> object:
+        return ask(server, "CONFIG", "GET", "appendfsync")
+
+    with embedded.acquire(home) as server:
+        assert synced() == {"appendfsync": "everysec"}
+        with embedded.acquire(home, "always"):
+            assert synced() == {"appendfsync": "always"}
+        for victim in ("pid", "guard_pid"):
+            status = embedded.status(home)
+            kill(getattr(status, victim))
+            wait_until(lambda pid=status.pid: embedded.status(home).pid != pid, what="it dies", timeout_s=10)
+            embedded.acquire(home).release()
+            assert synced() == {"appendfsync": "always"}, "nobody makes it weaker"
+    wait_until(lambda: stopped(home), what="the server stops", timeout_s=10)
+    with embedded.acquire(home) as server:
+        assert synced() == {"appendfsync": "everysec"}
 
 
 def test_a_socket_that_somebody_deleted_comes_back(home: Path) -> None:

@@ -17,7 +17,7 @@ from orchestrator.errors import StoreUnavailable
 from orchestrator.settings import Settings
 from orchestrator.store.connection import connect
 from tests.acceptance.team import team
-from tests.faults.rabbit import free_port
+from tests.faults.servers import free_port
 from tests.waiting import wait_until
 
 PASSWORD = "open-sesame"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -21,8 +20,8 @@ from benchmarks.transport_kills import ROOT, SEPARATOR, start_worker
 from orchestrator.runtime.broker_url import broker_settings
 from orchestrator.runtime.celery_defaults import RABBITMQ, TRANSPORT_OPTIONS
 from orchestrator.runtime.transport import Channel, SentinelTransport
-from orchestrator.runtime.unacked import QUARANTINE_KEY
 from orchestrator.store import embedded
+from orchestrator.store.quarantine import Quarantine
 from tests.waiting import wait_until
 
 WAKE = f"{SEPARATOR}wake"
@@ -213,10 +212,10 @@ def test_a_message_that_cannot_be_read_is_put_aside_and_the_next_one_comes(
     raw.lpush(f"q{SEPARATOR}6", junk)
     lab.put("fine")
     assert lab.drain() == ["fine"]
-    (entry,) = map(json.loads, raw.lrange(QUARANTINE_KEY, 0, -1))
-    assert base64.b64decode(entry["raw"]) == junk
-    assert entry["queue"] == "q"
-    assert entry["reason"]
+    (entry,) = Quarantine(raw).all()
+    assert entry.raw == junk
+    assert entry.queue == "q"
+    assert entry.reason.startswith("cannot be read: ")
     assert raw.hlen("unacked") == raw.zcard("unacked_index") == 1
 
 
@@ -226,7 +225,7 @@ def test_junk_left_in_unacked_by_a_killed_worker_does_not_end_who_restores_it(la
     lab.put("fine")
     lab.channel.basic_get("q")
     lab.channel.qos.restore_visible(num=10, interval=1)
-    assert raw.llen(QUARANTINE_KEY) == 2
+    assert [entry.queue for entry in Quarantine(raw).all()] == ["unacked", "unacked"]
     assert raw.hlen("unacked") == 1
 
 

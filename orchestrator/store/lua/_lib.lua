@@ -25,8 +25,9 @@ local cancel_child = '$cancel'   -- what a run that is cancelled asks of its chi
 -- Stores what a handler sends, in the variant of finish_step that has messages to store; see _send_along.lua.
 local send_along = function() end
 
-local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse')
+local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse', 'schema')
 local run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5]}
+run.schema = tonumber(now[6] or 1)   -- of the version that created it
 
 local function split(id) return string.match(id, '^([^%[~]+)(.*)$') end
 
@@ -237,6 +238,27 @@ local function scope_of(id, graph, deciding)
 end
 
 local function advance() return {1, run.priority, ready, decide, elsewhere} end
+
+-- An answer that does not count is kept beside the step, for people: another attempt has taken its place, or the run was
+-- stopped. Not that of an attempt which was told to stop. Returns what the script returns.
+local function superseded(id, rec, attempt, output, error)
+  if rec and rec.attempt == attempt and rec.state == 'succeeded' then   -- told again, because no answer came
+    return {1, run.priority, {}, {}, {}, 0, {}}
+  end
+  if not rec or attempt <= 0 then return {0} end
+  if error then
+    local repeated = rec.attempt == attempt and (rec.state == 'waiting' or rec.state == 'failed')
+    if repeated or cjson.decode(error).type == 'LeaseLost' then return {0} end
+  end
+  rec.late = rec.late or {}
+  rec.late[#rec.late + 1] = {attempt = attempt - (rec.before or 0), at = NOW, error = error and cjson.decode(error)}
+  save(id, rec)
+  if output and output ~= '' then redis.call('HSET', OUTPUTS, 'l:' .. id .. ' ' .. #rec.late, output) end
+  emit('step.superseded', id, attempt - (rec.before or 0), error)
+  local left = redis.call('PTTL', RUN)
+  for _, key in ipairs(left > 0 and {OUTPUTS, EVENTS} or {}) do redis.call('PEXPIRE', key, left) end
+  return {0}
+end
 
 -- Is this answer for the attempt that counts? From 0 downwards it is a decision: of a pending step, of a foreach whose
 -- items are done, a loop whose round is, or a step whose child run is over. Each round of a loop has decisions of its

@@ -111,6 +111,7 @@ end
 -- Returns {id, state, recipient online, ring to send, known before, route or ''}.
 local function post(key, arg)
   local spec = cjson.decode(ARGV[arg])
+  if redis.call('EXISTS', KEYS[key]) == 1 then return {spec.id, 'known', 0, '', 1, ''} end   -- the answer was lost
   if spec.idem then
     local known = redis.call('GET', KEYS[key + 5])
     if known then return {known, 'known', 0, '', 1, ''} end
@@ -122,7 +123,7 @@ local function post(key, arg)
     priority = spec.priority, created_at = M.now, attempt = 0, envelope = ARGV[arg + 1], body = ARGV[arg + 2],
     place = whole(spec.rank * M.rank + redis.call('HINCRBY', M.queues, 'sent', 1)),
     expires_at = spec.ttl and M.now + spec.ttl or nil, task = spec.task, once = spec.once, watched = spec.watched,
-    awaited_until = spec.awaited and M.now + spec.awaited or nil,
+    awaited_until = spec.awaited and M.now + spec.awaited or nil, schema = spec.schema,
   }
   if spec.reply and not rec.expires_at and redis.call('HEXISTS', M.doors, spec.box) == 0 then
     rec.expires_at = M.now + M.options.retain   -- nobody has registered the name; it may still ask with `inbox`
@@ -167,14 +168,14 @@ local function post_all(n, key, arg)
 end
 
 -- The end of an attempt, however it ended.
-local function end_attempt(key, rec, failure)
+local function end_attempt(key, rec, failure, outcome)
   local id, n = rec.id, rec.attempt
   forget('lease', id, rec.box, n)
   redis.call('HINCRBY', M.queues, 'running ' .. string.match(rec.box, '^[^/]+'), -1)
   if rec.ring then redis.call('HDEL', M.held, rec.ring) end
   redis.call('HDEL', key, 'worker', 'lease_until', 'ring')
   local entry = cjson.decode(rec['a:' .. n])
-  entry.ended_at = M.now
+  entry.ended_at, entry.outcome = M.now, outcome
   if failure then entry.error = cjson.decode(failure) end
   redis.call('HSET', key, 'a:' .. n, cjson.encode(entry))
 end

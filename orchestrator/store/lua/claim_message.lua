@@ -2,10 +2,23 @@
 -- KEYS: as _message, 10 what the key of a message starts with, then inboxes.
 -- ARGV: 1 options, 2 receiver, 3 lease ms (0: held until it is closed), 4 the ring that came for it or '',
 --       5 a certain message or '', 6 state of a handoff that is claimed (accepted, in_progress), 7 passed-over claims
---       after which the oldest goes first, 8 ms they must have lasted.
+--       after which the oldest goes first, 8 ms they must have lasted, 9 the newest schema that the receiver
+--       understands, 10 1: asked again, because no answer came.
 -- Returns: {id, attempt, failures, envelope, body, created ms, late, box, task}, or nil: nothing to claim.
 -- Cost: O(log n). The one script that makes a key by itself: which message is the next one, only it can know.
 local receiver, lease, ring, wanted = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local SKEW_MS = 5000   -- how often a message of a newer schema is offered while old workers may take it
+
+local function claimed(rec)
+  return {rec.id, tonumber(rec.attempt), tonumber(rec.failures or 0), rec.envelope, rec.body, tonumber(rec.created_at),
+    rec.late or '', rec.box, rec.task or ''}
+end
+
+if ARGV[10] == '1' then
+  local id = redis.call('HGET', M.held, ring)
+  local rec = id and load(KEYS[10] .. id)
+  if rec and rec.state == 'delivered' and rec.worker == receiver then return claimed(rec) end
+end
 if ring ~= '' then
   redis.call('ZREM', M.rings, ring)
   local queue, seq = string.match(ring, '^(%S+ %S+) (%S+)')
@@ -59,6 +72,10 @@ while true do
   if rec and rec.state == 'pending' then
     if rec.expires_at and tonumber(rec.expires_at) <= M.now then
       at(M.now, 'ttl', id, rec.box, '0')   -- the keeper tells whom it concerns
+    elseif tonumber(rec.schema or 1) > tonumber(ARGV[9]) then
+      redis.call('HSET', key, 'due_at', whole(M.now + SKEW_MS), 'reason', 'waits for a worker of a newer version')
+      at(M.now + SKEW_MS, 'due', id, rec.box, '0')
+      note('message.parked', 'm', id, 'to', rec.to)
     else
       rec.attempt = rec.attempt + 1
       redis.call('HSET', key, 'state', 'delivered', 'worker', receiver, 'attempt', rec.attempt,
@@ -80,8 +97,7 @@ while true do
         if ARGV[6] == 'in_progress' then custody(key, rec, 'in_progress', rec.to) end
       end
       rec.state = 'delivered'
-      return {id, rec.attempt, tonumber(rec.failures or 0), rec.envelope, rec.body, tonumber(rec.created_at),
-        rec.late or '', rec.box, rec.task or ''}
+      return claimed(rec)
     end
   end
   if wanted ~= '' then return nil end

@@ -1,13 +1,26 @@
 -- Purpose: give a step to one worker under a lease. pending -> running | waiting (a limit is reached)
--- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms, 5 process of the worker (0: not told).
+-- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms, 5 process of the worker (0: not told), 6 the newest schema that
+--       the worker understands, 7 1: asked again, because no answer came.
 -- Returns: {attempt, attempts of earlier rounds, failures, body, agent, task, context, what `scope_of` returns}, or
---          nil: not to be had (done, taken, not due, limited, run over). A message that is late or doubled ends here.
+--          nil: not to be had (done, taken, not due, limited, run over, of a newer schema). A message that is late or
+--          doubled ends here.
 -- Cost: O(inputs and steps that the step's expressions name).
 local id, worker = ARGV[2], ARGV[3]
 local rec = record(id)
+
+local function claimed(graph)
+  return {rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)), rec.agent or '',
+    rec.task or '', rec.context or '', scope_of(id, graph)}
+end
+
+if ARGV[7] == '1' and rec and rec.state == 'running' and rec.worker == worker and rec.pid == ARGV[5] then
+  return claimed(node(id))
+end
 if not rec or rec.state ~= 'pending' or not rec.queue or run.state == 'paused' then return nil end
 local graph = node(id)
 if not live(graph) then return nil end
+
+local SKEW_MS = 5000   -- how often a step of a newer schema is offered while old workers may take it
 
 -- Under `rate` a step gets the next free moment, under `max` a place, or its turn to wait for one.
 -- Returns when to try again, or nil: now.
@@ -41,7 +54,9 @@ local function wait_for(limit)
 end
 
 local due
-local limits = rec.limits or graph.limits or {}
+local newer = run.schema > tonumber(ARGV[6])
+if newer then due, rec.reason = NOW + SKEW_MS, 'waits for a worker of a newer version' end
+local limits = not newer and (rec.limits or graph.limits) or {}
 -- In one order everywhere: two steps that each have a place the other one waits for would wait for ever.
 table.sort(limits, function(a, b)
   if (a.max == nil) ~= (b.max == nil) then return a.max == nil end
@@ -64,7 +79,7 @@ if due then
   rec.state, rec.retry_at, rec.seq, rec.queue = 'waiting', due, nil, nil
   save(id, rec)
   timer(due, 'retry', RUN_ID, id, rec.attempt or 0)
-  emit('step.limited', id, nil, rec.reason)
+  emit(newer and 'step.parked' or 'step.limited', id, nil, rec.reason)
   return nil
 end
 started()
@@ -79,5 +94,4 @@ save(id, rec)
 timer(rec.lease_until, 'lease', RUN_ID, id, rec.attempt)
 if graph.timeout_ms then timer(NOW + graph.timeout_ms, 'timeout', RUN_ID, id, rec.attempt) end
 emit('step.started', id, tries(rec), cjson.encode({worker = worker}))
-return {rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)), rec.agent or '',
-  rec.task or '', rec.context or '', scope_of(id, graph)}
+return claimed(graph)

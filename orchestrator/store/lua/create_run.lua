@@ -6,7 +6,7 @@
 --       then field, value pairs of the run hash.
 -- Returns: {1, priority, ready, decide, elsewhere} created; {2, oldest holder, runs that wait before it, ...} it waits for its slot;
 --          {0, run id} the key was used before; {-1} a plan is not stored; {-2, holder, ...} no place in its slot;
---          {-3} the parent does not wait for it.
+--          {-3} the parent does not wait for it; {-4, figures} there is no room.
 -- Cost: O(inputs + entry steps + kept steps).
 local slot, kept = ARGV[4], tonumber(ARGV[8])
 local MOST = 999   -- a script returns no more than some thousand values
@@ -15,6 +15,8 @@ if tonumber(ARGV[2]) > 0 then
   local known = redis.call('GET', KEYS[13])
   if known then return {0, known} end
 end
+local crowded = KEYS[14] == RUN and no_room()   -- a child run belongs to work that was accepted
+if crowded then return {-4, crowded} end
 local plan = redis.call('HMGET', PLAN, '$entry', '$count', '$children')
 if not plan[1] then return {-1} end
 local first = 9 + 3 * kept

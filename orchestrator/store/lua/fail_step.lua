@@ -6,7 +6,7 @@
 -- Cost: O(successors); O(steps) when it ends the run.
 local id, attempt, delay = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
 local rec = record(id)
-if not current(rec, attempt) then return {0} end
+if not current(rec, attempt) then return superseded(id, rec, attempt, nil, ARGV[4]) end
 started()
 rec.failures = (rec.failures or 0) + 1
 if attempt <= 0 then drop_timer('decide', RUN_ID, id, '0') end

@@ -3,11 +3,12 @@
 -- ARGV: 2 step id, 3 attempt (0 or less: a decision), 4 output (JSON; '' for none), 5 next step id or '', 6 its
 --       message, 7 lifetime of a wake-up in ms.
 -- Returns: {1, priority, ready, decide, elsewhere, 1 if the message was put on the queue, what was sent}; {0} the
---          attempt does not count any more.
+--          attempt does not count any more, and its answer is kept as superseded. An answer that is told again, because
+--          nobody heard that it was taken, makes nothing ready: the keeper sends what was.
 -- Cost: O(successors); for a foreach O(items).
 local id, attempt = ARGV[2], tonumber(ARGV[3])
 local rec = record(id)
-if not current(rec, attempt) then return {0} end
+if not current(rec, attempt) then return superseded(id, rec, attempt, ARGV[4]) end
 local graph = node(id)
 started()
 if attempt <= 0 then

@@ -1,7 +1,7 @@
 -- Purpose: do what is due to a message: its lease is over (delivered -> pending | dead), its time to be delivered or
 --          tried again has come (pending stays pending), its ttl is over (pending -> expired).
 -- KEYS: as finish_message. ARGV: 1 options, 2 id, 3 kind (lease, due, ttl), 4 attempt, 5 box, 6 losses that end it,
---       7 error (JSON), 8 ring.
+--       7 error (JSON), 8 ring, 9 1: its process is known to be dead, whatever the lease says.
 -- Returns: {1, ring to send} done; {0} nothing to do, or not yet.
 -- Cost: O(log n).
 local key, id, kind, attempt = KEYS[10], ARGV[2], ARGV[3], ARGV[4]
@@ -16,7 +16,7 @@ if moot then
   return {0}
 end
 if kind == 'lease' then
-  if tonumber(rec.lease_until) > M.now then return {0} end
+  if ARGV[9] ~= '1' and tonumber(rec.lease_until) > M.now then return {0} end
   local losses = redis.call('HINCRBY', key, 'losses', 1)
   end_attempt(key, rec, ARGV[7])
   note('message.lost', 'm', id, 'to', rec.to, 'a', rec.attempt)

@@ -1,0 +1,128 @@
+"""A child process that dies takes its attempt with it: the worker's main process says so at once.
+
+Without it the work would wait until the lease is over, which is what happens when the main process dies too.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery import Celery
+from celery.worker.request import Request
+
+from orchestrator.agents.decisions import carry_on
+from orchestrator.agents.failures import step_error, worker_lost
+from orchestrator.ids import visible_id
+from orchestrator.runtime.canvas import dispatch
+from orchestrator.runtime.engine import Engine
+from orchestrator.runtime.routing import RUN_STEP, step_of
+from orchestrator.states import MessageState, StepState
+
+log = logging.getLogger(__name__)
+_LOOK_S = 1.0
+_END_S = 1.0  # a child that has closed its files ends at once
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    task: str
+    task_id: str
+    args: tuple[str, ...]
+    pid: int
+    how: str
+
+
+_deaths: SimpleQueue[_Death] = SimpleQueue()  # a process has one worker
+
+
+class WatchedRequest(Request):  # type: ignore[misc]
+    """Celery's request of a step or a ring, which tells of the death of its child."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps it
+        if isinstance(error, WorkerLostError) and self.worker_pid:
+            told = how_it_died(str(error))
+            log.warning("process %d died (%s) while it ran %s %s", self.worker_pid, told, self.name, self.id)
+            _deaths.put(_Death(self.task.name, self.id, tuple(self.args), self.worker_pid, told))
+            return_ok = True  # Celery would log it once more, with a traceback of its own
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+def how_it_died(text: str) -> str:
+    """`signal 9` or `exit code 1`, out of what billiard says."""
+    found = re.search(r"(signal|exitcode) (\d+)", text)
+    return f"{found[1].replace('exitcode', 'exit code')} {found[2]}" if found else "cause unknown"
+
+
+def notice_at_once(pool: Any) -> None:
+    """Let a prefork pool see a death when it happens.
+
+    Celery looks when the files of a child close, a moment before the child can be waited for, and sees nothing; then it
+    looks every 5 s.
+    """
+    look = pool._event_process_exit
+
+    def wait_and_look(hub: Any, process: Any) -> None:
+        process.join(_END_S)
+        look(hub, process)
+
+    pool._event_process_exit = wait_and_look
+
+
+class Undertaker:
+    """Takes back what dead children ran.
+
+    Args:
+        worker: the worker's node name.
+    """
+
+    def __init__(self, app: Celery, worker: str) -> None:
+        self._app = app
+        self._engine: Engine = app.engine
+        self._worker = worker
+
+    def tick(self) -> None:
+        """Wait a moment for a death, and do what it asks for. After an error the lease does it, later."""
+        try:
+            death = _deaths.get(timeout=_LOOK_S)
+        except Empty:
+            return
+        if death.task == RUN_STEP:
+            self._take_back_step(death)
+        else:
+            self._take_back_message(death)
+
+    def stop(self) -> None:
+        """Nothing to give up."""
+
+    def _take_back_step(self, death: _Death) -> None:
+        store, settings = self._engine.store, self._engine.settings
+        run_id, step_id = step_of(death.task_id)
+        record = store.load_step(run_id, step_id)[1]
+        held = record.get("worker") == self._worker and record.get("pid") == str(death.pid)
+        if record.get("state") != StepState.RUNNING or not held:
+            return
+        error = step_error(worker_lost(settings, death.how), visible_id(step_id), record["attempt"])
+        advance = store.lapse_lease(
+            run_id, step_id, record["attempt"], max_losses=settings.max_losses, error=error, dead=True
+        )
+        for found in carry_on(store, advance, settings) if advance else ():
+            dispatch(self._app, found.run_id, found.ready, priority=found.priority)
+
+    def _take_back_message(self, death: _Death) -> None:
+        inbox, settings = self._engine.inbox, self._engine.settings
+        message_id = inbox.held_with(death.args[1])
+        if message_id is None:
+            return
+        record = inbox.read(message_id)
+        if record.state is not MessageState.DELIVERED or record.worker != self._worker:
+            return
+        attempt = len(record.attempts)
+        error = step_error(worker_lost(settings, death.how), message_id, attempt)
+        ring = inbox.wake("lease", message_id, record.box, attempt, error=error, dead=True)
+        self._engine.publish([ring] if ring else [])

@@ -1,0 +1,78 @@
+"""Messages on the broker that nobody can read or run: their bytes, and why. Nothing takes them away but people."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.ids import new_id
+from orchestrator.store.direct import DirectScript
+from orchestrator.store.scripts import source
+
+#: hash: id -> ms when it came, a space, JSON {queue, reason, bytes, raw: base64 of zlib}; beside the broker's keys
+KEY = "quarantine"
+UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One message. `at`: ms since the epoch; `size`: bytes, as it lay on the queue."""
+
+    id: str
+    queue: str
+    reason: str
+    at: int
+    size: int
+    packed: str
+
+    @property
+    def raw(self) -> bytes:
+        """The message as it lay on the queue."""
+        return zlib.decompress(base64.b64decode(self.packed))
+
+
+class Quarantine:
+    """The quarantine of one broker that is a Redis server, or, for another broker, of the store.
+
+    Args:
+        client: decodes its answers or not.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._script = DirectScript(client, source("quarantine"))
+
+    def put(self, raw: bytes, queue: str, reason: str, tag: str = "") -> None:
+        """Keep a message; `tag`: its delivery, which `unacked` forgets in the same step."""
+        entry = {
+            "queue": queue, "reason": reason, "bytes": len(raw),
+            "raw": base64.b64encode(zlib.compress(raw, 1)).decode(),
+        }  # fmt: skip
+        self._script([KEY, UNACKED, UNACKED_INDEX], [new_id(), json.dumps(entry), tag])
+
+    def all(self) -> list[Quarantined]:
+        """Everything that is kept, oldest first."""
+        found = {_text(name): _text(entry) for name, entry in self._client.hgetall(KEY).items()}
+        return [_quarantined(name, found[name]) for name in sorted(found)]
+
+    def read(self, name: str) -> Quarantined | None:
+        """One message by its id."""
+        entry = self._client.hget(KEY, name)
+        return None if entry is None else _quarantined(name, _text(entry))
+
+    def remove(self, *names: str) -> int:
+        """Delete messages. Returns how many there were."""
+        return int(self._client.hdel(KEY, *names)) if names else 0
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _quarantined(name: str, entry: str) -> Quarantined:
+    at, _, text = entry.partition(" ")
+    data = json.loads(text)
+    return Quarantined(name, data["queue"], data["reason"], int(at), data["bytes"], data["raw"])
