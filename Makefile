@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast faults lint bench bench-messages kills storm generated scale clean
+.PHONY: demo test test-fast test-rabbitmq faults lint bench bench-messages kills storm generated scale clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -16,6 +16,10 @@ test: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/unit tests/properties tests/store $(TESTS)
+
+# The acceptance tests with RabbitMQ as the broker; needs Debian's rabbitmq-server, which it starts and stops itself.
+test-rabbitmq: $(VENV)/.installed-dev
+	@TEST_BROKER=rabbitmq $(BIN)/python -m pytest tests/acceptance $(TESTS)
 
 # All fault tests, those with a star at full load, in two lanes, under an hour; then docs/reliability.md and the promises
 # in the README from what was measured. FAULTS_SEED=N repeats a run.

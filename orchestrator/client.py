@@ -35,8 +35,8 @@ from orchestrator.errors import (
 from orchestrator.messages import content_of
 from orchestrator.records import Advance, Event, MessageRecord, Order, Posted, RunRecord, StepError, StepRecord
 from orchestrator.runtime.app import App, make_app
-from orchestrator.runtime.broker import BROKER_AWAY
 from orchestrator.runtime.canvas import dispatch
+from orchestrator.runtime.celery_defaults import IMPATIENT
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import URL_SCHEMES, Settings
 from orchestrator.states import RunState
@@ -96,7 +96,9 @@ class Client:
     @cached_property
     def app(self) -> App:
         """The Celery app that publishes; built when something is submitted."""
-        return make_app(self.settings)
+        app = make_app(self.settings)
+        app.conf.update(IMPATIENT)
+        return app
 
     @cached_property
     def registry(self) -> AgentRegistry:
@@ -138,7 +140,7 @@ class Client:
             message = f"{error.message}; if the run exists, it is {order.run_id}"
             raise OutcomeUnknown(message, url=error.url, run_id=order.run_id) from None
         reach(CrashPoint.ACCEPTED)
-        with suppress(StoreUnavailable, *BROKER_AWAY), self.asking():
+        with suppress(StoreUnavailable), self.asking():
             self.carry_on(advance)  # what cannot be sent now, the keeper sends: the run is accepted
         return RunHandle(self, run_id)
 
@@ -319,7 +321,7 @@ class Client:
         return [Quarantine(connect(url, deadline_s=self.settings.deadline_s)) for url in urls]
 
     def _publish_rings(self, posted: Sequence[Posted]) -> None:
-        if posted:
+        if any(one.ring_to_send for one in posted):
             publish(self.app, posted)
 
     # --- inside ----------------------------------------------------------------------------------------------

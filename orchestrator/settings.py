@@ -1,7 +1,8 @@
 """Every setting of the engine, its unit and its default. Each one has an environment variable `ORCHESTRATOR_<NAME>`.
 
 `Settings.load()` also reads `celeryconfig.py` in the working directory, as any Celery project has one: a `broker_url`
-there names the server unless the environment does, the rest is laid over the Celery defaults of `runtime/`.
+there names the server (of RabbitMQ: the broker) unless the environment does, the rest is laid over the Celery defaults
+of `runtime/`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchestrator.crashpoints import parse
@@ -21,6 +22,7 @@ from orchestrator.errors import SettingsInvalid
 Durability = Literal["always", "everysec"]
 
 URL_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://", "sentinel://")
+AMQP_SCHEMES = ("amqp://", "amqps://")  # RabbitMQ, which can only be the broker
 
 
 class Settings(BaseSettings):
@@ -80,12 +82,13 @@ class Settings(BaseSettings):
             parse(value)
         return value or None
 
-    @field_validator("url")
+    @field_validator("url", "broker_url")
     @classmethod
-    def _known_scheme(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(URL_SCHEMES):
-            raise ValueError(f"starts with none of {', '.join(URL_SCHEMES)}")
-        return value or None
+    def _known_scheme(cls, value: str | None, info: ValidationInfo) -> str | None:
+        schemes = URL_SCHEMES + (AMQP_SCHEMES if info.field_name == "broker_url" else ())
+        if value is not None and not value.startswith(schemes):
+            raise ValueError(f"starts with none of {', '.join(schemes)}")
+        return value
 
     @classmethod
     def load(cls, **overrides: Any) -> Settings:
@@ -98,8 +101,9 @@ class Settings(BaseSettings):
         try:
             settings = cls(celery=celery, **overrides)
             broker = celery.get("broker_url")
-            if settings.url is None and isinstance(broker, str) and broker.startswith(URL_SCHEMES):
-                settings = cls(celery=celery, **{**overrides, "url": broker})
+            for name, schemes in (("url", URL_SCHEMES), ("broker_url", AMQP_SCHEMES)):
+                if getattr(settings, name) is None and isinstance(broker, str) and broker.startswith(schemes):
+                    settings = cls(celery=celery, **{**overrides, name: broker})
         except ValidationError as error:
             first = error.errors()[0]
             name = "ORCHESTRATOR_" + "_".join(str(part) for part in first["loc"]).upper()

@@ -18,6 +18,7 @@ from orchestrator.cli.output import console, look, print_json
 from orchestrator.cli.text import moment, visible
 from orchestrator.client import Client
 from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
+from orchestrator.runtime.broker import describe
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store.connection import guard
 from orchestrator.store.founding import Founding
@@ -51,6 +52,7 @@ def doctor(agents: options.Agents = None, as_json: options.AsJson = False) -> No
     try:
         with Client(settings) as client, guard(client.url):
             findings += [*_server(client), *_workers(client)]
+            reachable = _broker(client, findings)
     except StoreUnavailable as error:
         reachable = False
         advice = "start it, or unset ORCHESTRATOR_URL to use a private one" if settings.url else "look at its log"
@@ -133,6 +135,19 @@ def _founding(client: Client) -> Iterator[Finding]:
         return
     detail = f"a worker saw at {moment(mark.lost_ms)} that those of before were gone"
     yield Finding("data", "warn", detail, "orchestrator audit --against FILE lists what is lost")
+
+
+def _broker(client: Client, findings: list[Finding]) -> bool:
+    """Whether a broker that is another server answers."""
+    if client.settings.broker_url is None:
+        return True
+    try:
+        findings.append(Finding("broker", "ok", describe(client.app)))
+    except StoreUnavailable as error:
+        advice = "start it: what is sent meanwhile is kept, and goes out then"
+        findings.append(Finding("broker", "fail", error.message, advice))
+        return False
+    return True
 
 
 def _workers(client: Client) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.event_batches import EventBatches
 from orchestrator.runtime.lifecycle import Lifecycle
 from orchestrator.runtime.reconnecting import QuickAMQP
+from orchestrator.runtime.routing import is_rabbitmq
 from orchestrator.settings import Settings
 from orchestrator.store.connection import server_url
 
@@ -42,9 +43,10 @@ def make_app(settings: Settings | None = None) -> App:
 def configuration(settings: Settings, store_url: str) -> dict[str, Any]:
     """The Celery settings for a server: defaults, then the user's, then what cannot be changed."""
     user = {name: value for name, value in settings.celery.items() if name != "broker_url"}
-    broker = broker_settings(settings.broker_url or store_url)
+    url = settings.broker_url or store_url
+    broker = broker_settings(url)
     options = {
-        **TRANSPORT_OPTIONS,
+        **({} if is_rabbitmq(url) else TRANSPORT_OPTIONS),
         **user.pop("broker_transport_options", {}),
         **broker.pop("broker_transport_options", {}),
     }

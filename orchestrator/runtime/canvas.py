@@ -13,6 +13,7 @@ from celery import Celery, Signature, chain, chord
 
 from orchestrator.ids import base_of
 from orchestrator.records import Ready
+from orchestrator.runtime.broker import hand_over
 from orchestrator.runtime.routing import RUN_STEP, priority_number, queue_of, task_id_of
 
 Json = Any
@@ -22,17 +23,20 @@ _GRACE_S = 5  # after the soft limit; then the child is killed
 def dispatch(app: Celery, run_id: str, ready: Iterable[Ready], *, priority: str) -> None:
     """Publish ready steps, each with the piece of canvas that starts with it.
 
+    When the broker is away, the keeper sends the steps later. In a task this raises one of BROKER_AWAY.
+
     Args:
         priority: the run's; a step's own goes before it.
-    Raises:
-        kombu's OperationalError when the broker is away: the keeper sends the steps again.
     """
     canvases = list(lower(app, run_id, list(ready), priority=priority))
-    if not canvases:
-        return
-    with app.producer_pool.acquire(block=True) as producer:
-        for canvas in canvases:
-            canvas.apply_async(producer=producer)
+
+    def publish() -> None:
+        with app.producer_pool.acquire(block=True) as producer:
+            for canvas in canvases:
+                canvas.apply_async(producer=producer)
+
+    if canvases:
+        hand_over(app, f"steps of run {run_id}", publish)
 
 
 def lower(app: Celery, run_id: str, ready: list[Ready], *, priority: str) -> Iterator[Signature]:
@@ -85,7 +89,7 @@ def _signature(app: Celery, run_id: str, sig: list[Json], priority: str) -> Sign
     step_id, agent, task, own_priority, timeout_ms = sig
     options: dict[str, Any] = {
         "queue": queue_of(agent),
-        "priority": priority_number(own_priority or priority),
+        "priority": priority_number(own_priority or priority, app.conf.broker_url),
         "task_id": task_id_of(run_id, step_id),
         "shadow": f"{agent}.{task}",
     }

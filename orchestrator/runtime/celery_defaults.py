@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.runtime.routing import PRIORITY_STEPS
+from orchestrator.runtime.routing import MAX_PRIORITY, PRIORITY_STEPS, priority_number
 
 DEFAULTS: dict[str, Any] = {
     # Attempts without end: a worker outlives any outage of its broker (default: 100, then the worker exits).
@@ -45,7 +45,7 @@ REQUIRED: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_deduplicate_successful_tasks": False,
     # No priority would mean the most urgent one.
-    "task_default_priority": 6,
+    "task_default_priority": priority_number("medium"),
     "task_inherit_parent_priority": True,
     "accept_content": ["json"],
     "task_serializer": "json",
@@ -54,6 +54,21 @@ REQUIRED: dict[str, Any] = {
     "task_default_queue": "orchestrator",
 }
 
+#: For a client. It stands before a person: what it cannot publish soon, the keeper publishes later.
+IMPATIENT: dict[str, Any] = {
+    "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
+}
+
+#: Where the broker is RabbitMQ; laid over `REQUIRED`.
+RABBITMQ: dict[str, Any] = {
+    "task_default_priority": priority_number("medium", "amqp://"),
+    # What every queue is declared with: it then keeps the priorities 0 to 9 apart.
+    "task_queue_max_priority": MAX_PRIORITY,
+    # Seconds: a half-open connection is noticed within two of them.
+    "broker_heartbeat": 10,
+}
+
+#: Where the broker is Redis.
 TRANSPORT_OPTIONS: dict[str, Any] = {
     # Seconds. Recovery comes from leases in seconds; this is only the last belt, so it is longer than any step.
     "visibility_timeout": 86400,

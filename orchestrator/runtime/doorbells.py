@@ -14,6 +14,7 @@ from celery import Celery
 from kombu.transport.redis import Channel
 
 from orchestrator.records import Doorbell, Posted
+from orchestrator.runtime.broker import hand_over
 from orchestrator.runtime.routing import RING, agent_of, priority_number, queue_of, ring_id_of
 
 SEQ = "@SEQ@"  # what the script replaces by the time it stores the message; see _message.lua
@@ -32,13 +33,19 @@ def silent(box: str, priority: str, message_id: str) -> Doorbell:
 
 
 def publish(app: Celery, posted: Sequence[Posted]) -> None:
-    """Send the rings that the store's script could not send."""
-    for one in posted:
-        agent = agent_of(one.box)
-        app.send_task(
-            RING, args=[one.box, one.ring_to_send], task_id=ring_id_of(one.message_id), queue=queue_of(agent),
-            priority=priority_number(one.priority), shadow=_shadow(one.box), ignore_result=True,
-        )  # fmt: skip
+    """Send the rings that the store's script could not send. If the broker is away, the keeper sends them later."""
+    rings = [one for one in posted if one.ring_to_send]
+
+    def send() -> None:
+        for one in rings:
+            app.send_task(
+                RING, args=[one.box, one.ring_to_send], task_id=ring_id_of(one.message_id),
+                queue=queue_of(agent_of(one.box)), priority=priority_number(one.priority, app.conf.broker_url),
+                shadow=_shadow(one.box), ignore_result=True,
+            )  # fmt: skip
+
+    if rings:
+        hand_over(app, f"{len(rings)} rings", send)
 
 
 @lru_cache(maxsize=1024)

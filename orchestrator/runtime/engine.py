@@ -82,7 +82,7 @@ class Engine:
 
     def publish(self, posted: Sequence[Posted]) -> None:
         """Send the rings that the store's scripts could not send."""
-        publish(self.app, [one for one in posted if one.ring_to_send])
+        publish(self.app, posted)
 
     @property
     def directory(self) -> Directory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.settings import AMQP_SCHEMES
 from orchestrator.store.directory import PRIORITIES, TASKS
 
 RUN_STEP = "orchestrator.run_step"
@@ -14,15 +15,25 @@ RING_ID = re.compile(r"\S+ \S+ \d+ \S+ \S+")  # agent, priority, time, box, mess
 PRIORITY_STEPS = (0, 2, 4, 6, 8)
 _REDIS = dict(zip(PRIORITIES, PRIORITY_STEPS, strict=True))
 
+#: On RabbitMQ the highest number runs first, a message without a priority counts as 0, and each queue says at its
+#: declaration how many numbers it knows.
+MAX_PRIORITY = 9
+_RABBITMQ = {word: MAX_PRIORITY - number for word, number in _REDIS.items()}
+
 
 def queue_of(agent: str) -> str:
     """The queue of an agent: `agent.NAME`."""
     return f"agent.{agent}"
 
 
-def priority_number(priority: str) -> int:
+def is_rabbitmq(broker_url: str) -> bool:
+    """Whether a broker is no Redis, but RabbitMQ."""
+    return broker_url.startswith(AMQP_SCHEMES)
+
+
+def priority_number(priority: str, broker_url: str = "redis://") -> int:
     """The number of a priority word on the broker."""
-    return _REDIS[priority]
+    return (_RABBITMQ if is_rabbitmq(broker_url) else _REDIS)[priority]
 
 
 def task_id_of(run_id: str, step_id: str) -> str:

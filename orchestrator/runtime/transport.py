@@ -313,6 +313,8 @@ class SentinelTransport(Transport, stock.SentinelTransport):
     Channel = SentinelChannel
 
 
-# kombu ignores `broker_transport` for `redis+socket://` and takes the word before the plus instead.
-TRANSPORT_ALIASES["redis"] = f"{__name__}:Transport"
-_transport_cache.pop("redis", None)  # somebody may have used the stock one before this import
+# kombu ignores `broker_transport` for `redis+socket://` and takes the word before the plus instead; and it forgets it
+# when it goes on to the next of several sentinels.
+for _scheme, _transport in (("redis", Transport), ("sentinel", SentinelTransport)):
+    TRANSPORT_ALIASES[_scheme] = f"{__name__}:{_transport.__name__}"
+    _transport_cache.pop(_scheme, None)  # somebody may have used the stock one before this import

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
@@ -23,6 +23,8 @@ from orchestrator.settings import Settings, mask_password
 from orchestrator.store import embedded
 from orchestrator.store.direct import ReplyLost
 from orchestrator.store.patience import NETWORK_ERRORS, Timely, cannot_write
+
+T = TypeVar("T")
 
 _clients: dict[tuple[Any, ...], redis.Redis] = {}
 _servers: dict[str, embedded.EmbeddedServer] = {}
@@ -98,7 +100,7 @@ def connect(url: str, *, deadline_s: float) -> redis.Redis:
         if client is None:
             client = _client(url, answer_s=deadline_s, connect_s=deadline_s)
             with guard(url):
-                _within(deadline_s, client.ping)
+                in_thread(deadline_s, client.ping)
             _clients[key] = client
     return client
 
@@ -213,28 +215,29 @@ def _database(parts: SplitResult) -> dict[str, int]:
     return {"db": int(query.get("db") or query.get("virtual_host") or 0)}
 
 
-def _within(seconds: float, call: Callable[[], Any]) -> None:
-    """Run a call in a thread and stop waiting at the deadline: looking up a name has no time-out of its own.
+def in_thread(seconds: float, call: Callable[[], T]) -> T:
+    """Run a call in a thread and stop waiting at the deadline: looking up a name, say, has no time-out of its own.
 
     Raises:
         redis.TimeoutError: the call takes longer; the thread is left behind.
     """
-    outcome: list[BaseException | None] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            call()
-            outcome.append(None)
+            results.append(call())
         except BaseException as error:  # raised again in the caller's thread
-            outcome.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if not outcome:
+    for error in errors:
+        raise error
+    if not results:
         raise redis.TimeoutError(f"no answer within {seconds:g} s")
-    if outcome[0] is not None:
-        raise outcome[0]
+    return results[0]
 
 
 def _after_fork() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.broker import broker
 from tests.acceptance.team import Team, team
 
 #: Tests of messages beside those of runs: two groups of about the same length, one for each of two processes.
@@ -19,6 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent == Path(__file__).parent:
             group = "messages" if item.path.stem.removeprefix("test_") in _OF_MESSAGES else "runs"
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with broker(tmp_path_factory.mktemp("broker")):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.broker import next_url
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,9 @@ class Project:
             "ORCHESTRATOR_LEASE_S": "3",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         }
+        broker_url = next_url()
+        if broker_url is not None:
+            self.environment["ORCHESTRATOR_BROKER_URL"] = broker_url
 
     def call(self, *words: str, timeout_s: float = 30, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""

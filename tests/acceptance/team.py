@@ -20,6 +20,7 @@ from orchestrator import Client, RunHandle, Settings, StepState
 from orchestrator.store import embedded
 from orchestrator.store.connection import connect, leave
 from tests.acceptance.agents import JOURNAL
+from tests.acceptance.broker import next_url
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ class Team:
 
     def __init__(self, folder: Path, *, url: str | None = None, **options: Any) -> None:
         self.folder = folder
+        options.setdefault("broker_url", next_url())
         self.home = folder / "state"
         self.journal_file = folder / "journal"
         self.settings = Settings(home=self.home, url=url, agents=(str(AGENTS),), **options)
@@ -52,7 +54,7 @@ class Team:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             JOURNAL: str(self.journal_file),
             **({"ORCHESTRATOR_URL": url} if url else {}),
-            **{f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in options.items()},
+            **{f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in options.items() if value is not None},
         }
 
     # --- workers -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,8 +18,8 @@ import redis
 
 from benchmarks.transport_kills import ROOT, SEPARATOR, start_worker
 from orchestrator.runtime.broker_url import broker_settings
-from orchestrator.runtime.celery_defaults import TRANSPORT_OPTIONS
-from orchestrator.runtime.transport import Channel
+from orchestrator.runtime.celery_defaults import RABBITMQ, TRANSPORT_OPTIONS
+from orchestrator.runtime.transport import Channel, SentinelTransport
 from orchestrator.store import embedded
 from orchestrator.store.quarantine import Quarantine
 from tests.waiting import wait_until
@@ -287,6 +288,33 @@ def test_a_key_prefix_is_refused(server: embedded.EmbeddedServer) -> None:
 def test_celery_is_told_about_each_kind_of_url(url: str, expected: dict[str, Any]) -> None:
     settings = broker_settings(url)
     assert settings == {"broker_transport": "orchestrator.runtime.transport:Transport", **expected}
+
+
+def test_the_next_sentinel_gets_our_transport_too() -> None:
+    settings = broker_settings("sentinel://a:1,b:2/main")
+    connection = kombu.Connection(settings["broker_url"], transport=settings["broker_transport"])
+    connection.maybe_switch_next()
+    assert connection.hostname == "b"
+    assert isinstance(connection.transport, SentinelTransport)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://u:p@h:1//", {"broker_url": "amqp://u:p@h:1//"}),
+        (
+            "amqps://h/v?ssl_ca_certs=/ca.pem",
+            {
+                "broker_url": "amqps://h/v",
+                "broker_use_ssl": {
+                    "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "h", "ca_certs": "/ca.pem"
+                },
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_rabbitmq_keeps_kombus_own_transport(url: str, expected: dict[str, Any]) -> None:
+    assert broker_settings(url) == {**RABBITMQ, **expected}
 
 
 def test_tls_stays_on_under_our_transport() -> None:
