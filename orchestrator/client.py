@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -272,7 +272,8 @@ class Client:
     @cached_property
     def office(self) -> PostOffice:
         """Everything about messages and handoffs; the methods below are its short forms."""
-        bells = doorbell if self.settings.broker_url is None else silent
+        own = partial(doorbell, prefix=self.settings.prefix)
+        bells = own if self.settings.broker_url is None else silent
         inbox = Inbox(self.store.client, self.store.keys, self.settings, bells)
         return PostOffice(
             inbox, self._directory, self.settings, blocking=lambda: self.blocking, publish=self._publish_rings

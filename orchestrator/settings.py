@@ -22,6 +22,7 @@ from orchestrator.errors import SettingsInvalid
 Durability = Literal["always", "everysec"]
 
 URL_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://", "sentinel://")
+DEFAULT_PREFIX = "o:"
 AMQP_SCHEMES = ("amqp://", "amqps://")  # RabbitMQ, which can only be the broker
 
 
@@ -42,7 +43,9 @@ class Settings(BaseSettings):
     agents: Annotated[tuple[str, ...], NoDecode] = Field(
         ("workers",), description="files, folders or modules that define agents, separated by commas"
     )
-    prefix: str = Field("o:", description="what every key of the store starts with")
+    prefix: str = Field(
+        DEFAULT_PREFIX, description="what every key of the store starts with; teams that share a server each have one"
+    )
     lease_s: float = Field(10.0, gt=0, description="seconds a worker holds a step; heartbeats every third of it")
     max_losses: int = Field(3, ge=1, description="lost workers after which a step fails")
     deadline_s: float = Field(5.0, gt=0, description="seconds until a command gives up on the server")

@@ -24,6 +24,7 @@ from orchestrator.store.connection import in_thread
 from orchestrator.store.patience import NETWORK_ERRORS
 
 T = TypeVar("T")
+Queues = dict[tuple[str, str], str]  # (agent, priority) -> the agent's queue
 log = logging.getLogger(__name__)
 BROKER_AWAY = (OperationalError,)  # what publishing raises in a task when the broker is away
 _AWAY = (*BROKER_AWAY, OSError, *NETWORK_ERRORS)
@@ -51,9 +52,9 @@ def empty_queues(app: Celery, pairs: Iterable[tuple[str, str]]) -> set[tuple[str
     Raises:
         kombu's OperationalError, redis.TimeoutError: the broker does not answer.
     """
-    pairs = list(pairs)
+    queues = {pair: queue_of(pair[0], app.engine.settings.prefix) for pair in pairs}
     count = _empty_on_rabbitmq if is_rabbitmq(app.conf.broker_url) else _empty_on_redis
-    return in_thread(app.engine.settings.deadline_s, lambda: _ask(app, lambda connection: count(connection, pairs)))
+    return in_thread(app.engine.settings.deadline_s, lambda: _ask(app, lambda connection: count(connection, queues)))
 
 
 def describe(app: Celery) -> str:
@@ -80,19 +81,19 @@ def _ask(app: Celery, question: Callable[[Connection], T]) -> T:
         return question(connection)
 
 
-def _empty_on_redis(connection: Connection, pairs: list[tuple[str, str]]) -> set[tuple[str, str]]:
+def _empty_on_redis(connection: Connection, queues: Queues) -> set[tuple[str, str]]:
     channel = connection.default_channel
     with channel.conn_or_acquire() as client:
         pipe = client.pipeline(transaction=False)
-        for agent, priority in pairs:
-            pipe.llen(channel._q_for_pri(queue_of(agent), priority_number(priority)))
+        for (_, priority), queue in queues.items():
+            pipe.llen(channel._q_for_pri(queue, priority_number(priority)))
         lengths = pipe.execute()
-    return {pair for pair, length in zip(pairs, lengths, strict=True) if length == 0}
+    return {pair for pair, length in zip(queues, lengths, strict=True) if length == 0}
 
 
-def _empty_on_rabbitmq(connection: Connection, pairs: list[tuple[str, str]]) -> set[tuple[str, str]]:
-    empty = {agent for agent in {agent for agent, _ in pairs} if not _length(connection, queue_of(agent))}
-    return {pair for pair in pairs if pair[0] in empty}
+def _empty_on_rabbitmq(connection: Connection, queues: Queues) -> set[tuple[str, str]]:
+    empty = {queue for queue in set(queues.values()) if not _length(connection, queue)}
+    return {pair for pair, queue in queues.items() if queue in empty}
 
 
 def _length(connection: Connection, queue: str) -> int:

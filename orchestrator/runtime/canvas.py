@@ -88,7 +88,7 @@ def _numbers(step_id: str) -> str:
 def _signature(app: Celery, run_id: str, sig: list[Json], priority: str) -> Signature:
     step_id, agent, task, own_priority, timeout_ms = sig
     options: dict[str, Any] = {
-        "queue": queue_of(agent),
+        "queue": queue_of(agent, app.engine.settings.prefix),
         "priority": priority_number(own_priority or priority, app.conf.broker_url),
         "task_id": task_id_of(run_id, step_id),
         "shadow": f"{agent}.{task}",

@@ -16,14 +16,15 @@ from kombu.transport.redis import Channel
 from orchestrator.records import Doorbell, Posted
 from orchestrator.runtime.broker import hand_over
 from orchestrator.runtime.routing import RING, agent_of, priority_number, queue_of, ring_id_of
+from orchestrator.settings import DEFAULT_PREFIX
 
 SEQ = "@SEQ@"  # what the script replaces by the time it stores the message; see _message.lua
 _ID = "@ID@"
 
 
-def doorbell(box: str, priority: str, message_id: str) -> Doorbell:
+def doorbell(box: str, priority: str, message_id: str, prefix: str = DEFAULT_PREFIX) -> Doorbell:
     """The doorbell of a message, for a broker that is the store's server."""
-    queue, key, ring = _template(box, priority)
+    queue, key, ring = _template(box, priority, prefix)
     return Doorbell(key, f"{queue}{Channel.sep}wake", ring.replace(_ID, message_id))
 
 
@@ -40,7 +41,8 @@ def publish(app: Celery, posted: Sequence[Posted]) -> None:
         for one in rings:
             app.send_task(
                 RING, args=[one.box, one.ring_to_send], task_id=ring_id_of(one.message_id),
-                queue=queue_of(agent_of(one.box)), priority=priority_number(one.priority, app.conf.broker_url),
+                queue=queue_of(agent_of(one.box), app.engine.settings.prefix),
+                priority=priority_number(one.priority, app.conf.broker_url),
                 shadow=_shadow(one.box), ignore_result=True,
             )  # fmt: skip
 
@@ -49,10 +51,10 @@ def publish(app: Celery, posted: Sequence[Posted]) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _template(box: str, priority: str) -> tuple[str, str, str]:
+def _template(box: str, priority: str, prefix: str) -> tuple[str, str, str]:
     """Queue, the broker's list for this priority, and the ring with place holders for id and time."""
     agent = agent_of(box)
-    queue, number = queue_of(agent), priority_number(priority)
+    queue, number = queue_of(agent, prefix), priority_number(priority)
     task_id = ring_id_of(_ID)
     args = [box, f"{agent} {priority} {SEQ} {box} {_ID}"]
     message: dict[str, Any] = {

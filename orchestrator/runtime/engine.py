@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import redis
 from celery import Celery
@@ -72,7 +73,7 @@ class Engine:
     @property
     def inbox(self) -> Inbox:
         if self._inbox is None or self._inbox[0] != os.getpid():
-            bells = doorbell if self.one_server else silent
+            bells = partial(doorbell, prefix=self.settings.prefix) if self.one_server else silent
             self._inbox = (os.getpid(), Inbox(self.client, self.keys, self.settings, bells))
         return self._inbox[1]
 

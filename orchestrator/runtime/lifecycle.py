@@ -102,10 +102,11 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
 
 def _refuse_strangers(app: Any) -> None:
     """A worker that cannot serve a queue must not take messages from it."""
-    known = {queue_of(name) for name in app.engine.registry.names}
+    prefix = app.engine.settings.prefix
+    known = {queue_of(name, prefix) for name in app.engine.registry.names}
     for queue in sorted(app.amqp.queues.consume_from):
-        if queue.startswith(queue_of("")) and queue not in known:
-            agent = queue.removeprefix(queue_of(""))
+        if queue.startswith(queue_of("", prefix)) and queue not in known:
+            agent = queue.removeprefix(queue_of("", prefix))
             sources = ", ".join(app.engine.settings.agents)
             raise SystemExit(f"No agent {agent!r} in {sources}: set ORCHESTRATOR_AGENTS to the file that defines it.")
 
@@ -113,4 +114,4 @@ def _refuse_strangers(app: Any) -> None:
 def _served(app: Any) -> list[Agent]:
     registry = app.engine.registry
     consumed = set(app.amqp.queues.consume_from)
-    return [registry.get(name) for name in registry.names if queue_of(name) in consumed]
+    return [registry.get(name) for name in registry.names if queue_of(name, app.engine.settings.prefix) in consumed]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.settings import AMQP_SCHEMES
+from orchestrator.settings import AMQP_SCHEMES, DEFAULT_PREFIX
 from orchestrator.store.directory import PRIORITIES, TASKS
 
 RUN_STEP = "orchestrator.run_step"
@@ -21,9 +21,9 @@ MAX_PRIORITY = 9
 _RABBITMQ = {word: MAX_PRIORITY - number for word, number in _REDIS.items()}
 
 
-def queue_of(agent: str) -> str:
-    """The queue of an agent: `agent.NAME`."""
-    return f"agent.{agent}"
+def queue_of(agent: str, prefix: str = DEFAULT_PREFIX) -> str:
+    """The queue of an agent: `agent.NAME`. Teams that share a server have prefixes, and queues, of their own."""
+    return f"{'' if prefix == DEFAULT_PREFIX else prefix}agent.{agent}"
 
 
 def is_rabbitmq(broker_url: str) -> bool:

@@ -64,7 +64,7 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
     gc.set_threshold(20_000, 20, 20)
     worker = app.Worker(
         hostname=host_format(default_nodename(f"{agent}.{os.getpid()}@%h")),
-        queues=[queue_of(agent)],
+        queues=[queue_of(agent, app.engine.settings.prefix)],
         pool=_Prefork if pool == "prefork" else pool,
         concurrency=concurrency,
         prefetch_multiplier=1,

@@ -225,13 +225,6 @@ class Auditor:
             if order(position) > order(newest):
                 ends = f"ends at {when(newest)}" if newest != BEGINNING else "is empty"
                 yield Finding("journal", sink, f"it was carried there up to {when(position)}, and {ends} here")
-        own = set(self._client.hkeys(self._keys.agents))
-        for key in self._client.scan_iter("*founding", count=_SCAN, _type="hash"):
-            other = Keys(key.removesuffix("founding"))
-            shared = sorted(own.intersection(self._client.hkeys(other.agents)))
-            if other.prefix != self._keys.prefix and shared:
-                problem = f"shares this database and the agents {', '.join(shared)}: each takes the other's messages"
-                yield Finding("database", f"ORCHESTRATOR_PREFIX={other.prefix}", problem)
 
     def _accounts(self) -> Accounts:
         live = self._live_runs | self._live_messages
