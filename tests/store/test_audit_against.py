@@ -72,8 +72,11 @@ def test_what_ended_and_expired_is_no_loss(client: redis.Redis, store: RunStore,
     report = audit(client)
     assert (report.findings, report.expired) == ([], 1), "the server's own journal tells of its end"
     client.flushall()
-    report = audit(client, read_file(str(file)))
-    assert (report.findings, report.expired) == ([], 1), "and so does the file"
+    [found] = told(client, read_file(str(file)))
+    problem = f"LOST: it ended (so says {file}: run.cancelled), and its record is gone too soon"
+    assert found == f"run {run_id}: {problem}", "the server does not know of its end"
+    later = Auditor(client, KEYS, retention_ms=0, message_retention_ms=0).audit([read_file(str(file))])
+    assert (later.findings, later.expired) == ([], 1)
 
 
 def test_what_is_older_than_the_retention_may_have_expired(client: redis.Redis, tmp_path: Path) -> None:

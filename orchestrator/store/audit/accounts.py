@@ -75,10 +75,22 @@ class Accounts:
         self, item: str, told: Accepted, journaled: Accepted | None, source: str, mark: Mark | None
     ) -> Iterator[Finding]:
         report = self._report
-        if told.end or (journaled and journaled.end):
+        kind = told.kind or (journaled.kind if journaled else "")
+        tally = report.messages if kind == "message" else report.runs
+        if (
+            journaled and journaled.end
+        ):  # it was there, and ended: it expired, was purged, or a workflow keeps it shorter
             report.expired += 1
             return
-        kind = told.kind or (journaled.kind if journaled else "")
+        if told.end:
+            if told.end_ms < report.at_ms - self._retention_ms[told.kind]:
+                report.expired += 1
+            else:
+                tally.unaccounted += 1
+                yield Finding(
+                    kind, item, f"LOST: it ended (so says {source}: {told.end}), and its record is gone too soon"
+                )
+            return
         made_ms = time_of(item)
         older = made_ms is not None and (mark is None or made_ms < mark.since_ms)  # than this database
         # Of what kind an id is, a list of ids does not tell. What the database should hold is held against it.
@@ -90,7 +102,7 @@ class Accounts:
         problem = f"was accepted (so says {source}), and nothing of it is left"
         if older and mark:
             problem += f": this database began later, at {rfc3339(mark.since_ms)}"
-        (report.messages if kind == "message" else report.runs).unaccounted += 1
+        tally.unaccounted += 1
         yield Finding(kind or "run or message", item, f"LOST: {problem}")
 
     def _went_back(self, ledger: Ledger) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ class Accepted:
 
     kind: str = ""
     end: str = ""
+    end_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Ledger:
                 known = self.accepted.setdefault(data[kind], Accepted(kind))
                 known.kind = kind
                 if name in ENDS and name.startswith(kind):
-                    known.end = name
+                    known.end, known.end_ms = name, int(entry_id.partition("-")[0])
 
     def add_all(self, entries: Iterable[JournalEntry]) -> None:
         """Take note of entries as the server has them."""
