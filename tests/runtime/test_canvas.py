@@ -29,7 +29,7 @@ def app(server: embedded.EmbeddedServer) -> Iterator[App]:
 
 def messages(client: redis.Redis, agent: str = "writer", number: int = 6) -> list[dict[str, Any]]:
     """The messages of one queue and priority, oldest first, with their bodies decoded."""
-    key = f"agent.{agent}\x06\x16{number}" if number else f"agent.{agent}"
+    key = f"t:agent.{agent}\x06\x16{number}" if number else f"t:agent.{agent}"
     found = [json.loads(text) for text in reversed(client.lrange(key, 0, -1))]
     for message in found:
         body = message["body"]
@@ -55,7 +55,7 @@ def test_a_sequence_is_sent_as_a_chain_of_ids(app: App, client: redis.Redis, cre
     assert [sig["args"] for sig in chain] == [[run_id, "b"], [run_id, "c"], [run_id, "d"]], "a window of four"
     for sig in chain:
         assert sig["immutable"]
-        assert sig["options"]["queue"] == "agent.writer"
+        assert sig["options"]["queue"] == "t:agent.writer"
         assert sig["options"]["priority"] == 6
         assert sig["options"]["task_id"] == f"{run_id}:{sig['args'][1]}"
         assert sig["options"]["shadow"] == "writer.draft"
@@ -75,7 +75,7 @@ def test_a_fan_is_sent_as_one_chord_with_its_join_as_body(
         tail = message["embed"]["chain"][0] if message["embed"]["chain"] else None
         chord = (tail or {"options": message["embed"]})["options"]["chord"]
         assert chord["args"] == [run_id, "join"]
-        assert chord["options"]["queue"] == "agent.writer"
+        assert chord["options"]["queue"] == "t:agent.writer"
     tail = second["embed"]["chain"][0]
     assert first["headers"]["group"] == tail["options"]["group_id"], "both belong to one group"
     assert [sig["args"][1] for sig in second["embed"]["chain"]] == ["c2"]
@@ -114,8 +114,8 @@ def test_the_bytes_of_a_message_do_not_grow_with_the_workflow(
 ) -> None:
     sizes = []
     for length in (10, 1000):
-        client.delete("agent.writer\x06\x166")
+        client.delete("t:agent.writer\x06\x166")
         names = [f"s{i:04}" for i in range(length)]
         send(app, create(plan(task(names[0]), *(task(b, a) for a, b in itertools.pairwise(names)))))
-        sizes.append(len(client.lindex("agent.writer\x06\x166", 0)))
+        sizes.append(len(client.lindex("t:agent.writer\x06\x166", 0)))
     assert sizes[0] == sizes[1] < 4096

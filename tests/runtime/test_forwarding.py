@@ -19,7 +19,7 @@ from orchestrator.workflow.plan import PlanStep
 from tests.factories import plan, task
 from tests.runtime.test_canvas import app, messages, send  # noqa: F401 - a fixture
 
-QUEUE = "agent.writer\x06\x166"
+QUEUE = "t:agent.writer\x06\x166"
 
 
 def request_of(message: dict[str, Any]) -> Context:
@@ -88,7 +88,7 @@ def test_the_message_goes_out_only_if_its_step_is_ready(
     assert done is not None
     assert (done.forwarded, done.ready) == ("b", ())
     assert client.llen(QUEUE) == 1
-    assert client.llen("agent.writer\x06\x16wake") == 1
+    assert client.llen("t:agent.writer\x06\x16wake") == 1
     again = store.finish_step(run_id, "a", 1, "1", forward)
     assert (again.forwarded, again.ready) == (None, ())
     assert client.llen(QUEUE) == 1

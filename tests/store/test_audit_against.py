@@ -17,7 +17,6 @@ from orchestrator.store.audit.auditor import Auditor
 from orchestrator.store.audit.ledger import read_file
 from orchestrator.store.founding import Founding
 from orchestrator.store.journal import Journal
-from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.segments import dispatch_table
 from tests.conftest import KEYS
@@ -156,18 +155,6 @@ def test_data_deleted_under_a_worker_are_noticed_by_it_and_told_by_the_audit(cli
     assert f"the data it had worked with (mark {lost.id}) were gone" in found
     later = Auditor(client, KEYS, retention_ms=0, message_retention_ms=0).audit()
     assert later.findings == [], "what was there then would have expired by now"
-
-
-def test_two_teams_in_one_database_with_the_same_agent_are_told(client: redis.Redis) -> None:
-    other = Keys("u:")
-    for keys, agents in ((KEYS, ("writer", "ada")), (other, ("bob",))):
-        Founding(client, keys).watch()
-        client.hset(keys.agents, mapping=dict.fromkeys(agents, "{}"))
-    assert told(client) == []
-    client.hset(other.agents, "writer", "{}")
-    assert told(client) == [
-        "database ORCHESTRATOR_PREFIX=u:: shares this database and the agents writer: each takes the other's messages"
-    ]
 
 
 def test_a_server_that_moves_is_looked_at_again(client: redis.Redis, store: RunStore, monkeypatch: Any) -> None:
