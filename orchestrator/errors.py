@@ -111,6 +111,10 @@ class StepTimeout(OrchestratorError):
     """The attempt ran longer than the step's timeout."""
 
 
+class HandlerTimeout(OrchestratorError):
+    """The handler of a message ran longer than it may."""
+
+
 class LeaseLost(OrchestratorError):
     """The attempt is no longer the one that counts: its lease lapsed or the run was cancelled."""
 

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     max_foreach_items: int = Field(100_000, ge=1, description="items of one foreach")
 
     max_message_bytes: int = Field(1 << 20, ge=1, description="bytes of the body of one message")
+    message_timeout_s: float | None = Field(
+        None, gt=0, description="seconds a handler of a message may take; none: as long as its process lives"
+    )
     message_retention_s: int = Field(86400, ge=1, description="seconds a finished message is kept; dead ones stay")
     offer_s: float = Field(300.0, gt=0, description="seconds until a handoff that nobody accepts goes back")
     inbox_lease_s: float = Field(60.0, gt=0, description="seconds a message read with `inbox` waits for its ack")

@@ -25,7 +25,14 @@ from orchestrator.agents.mail import handle
 from orchestrator.agents.post import PostOffice
 from orchestrator.agents.values import encode
 from orchestrator.crashpoints import CrashPoint, reach
-from orchestrator.errors import ExpressionError, HandlerOutputInvalid, LeaseLost, StepTimeout, UnknownTask
+from orchestrator.errors import (
+    ExpressionError,
+    HandlerOutputInvalid,
+    HandlerTimeout,
+    LeaseLost,
+    StepTimeout,
+    UnknownTask,
+)
 from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Forward, Posted
@@ -122,7 +129,13 @@ class Executor:
         if delivery is None:
             return []
         reach(CrashPoint.LEASED)
-        return handle(self.office.inbox, self.settings, delivery, partial(self._hear, self.registry.get(agent)))
+        return handle(self.office.inbox, self.settings, delivery, partial(self._hear_in_time, self.registry.get(agent)))
+
+    def _hear_in_time(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
+        try:
+            return self._hear(agent, delivery, drafts)
+        except self.interrupts:
+            raise HandlerTimeout(f"the handler ran longer than {self.settings.message_timeout_s or 0:g} s") from None
 
     def _hear(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
         """Call the handler of a message, or the task of a handoff."""

@@ -7,12 +7,13 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.runtime.broker_url import broker_settings
+from orchestrator.runtime.canvas import GRACE_S
 from orchestrator.runtime.celery_defaults import DEFAULTS, REQUIRED, TRANSPORT_OPTIONS
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.event_batches import EventBatches
 from orchestrator.runtime.lifecycle import Lifecycle
 from orchestrator.runtime.reconnecting import QuickAMQP
-from orchestrator.runtime.routing import is_rabbitmq
+from orchestrator.runtime.routing import RING, is_rabbitmq
 from orchestrator.settings import Settings
 from orchestrator.store.connection import server_url
 
@@ -40,6 +41,13 @@ def make_app(settings: Settings | None = None) -> App:
     return app
 
 
+def _time_limits(message_timeout_s: float | None) -> dict[str, Any]:
+    """A step's time limits are in its message; what handles messages has those of the worker."""
+    if message_timeout_s is None:
+        return {}
+    return {RING: {"soft_time_limit": message_timeout_s, "time_limit": message_timeout_s + GRACE_S}}
+
+
 def configuration(settings: Settings, store_url: str) -> dict[str, Any]:
     """The Celery settings for a server: defaults, then the user's, then what cannot be changed."""
     user = {name: value for name, value in settings.celery.items() if name != "broker_url"}
@@ -56,5 +64,6 @@ def configuration(settings: Settings, store_url: str) -> dict[str, Any]:
         **REQUIRED,
         **broker,
         "broker_transport_options": options,
+        "task_annotations": _time_limits(settings.message_timeout_s),
         "imports": ("orchestrator.runtime.tasks", *user.get("imports", ())),
     }

@@ -17,7 +17,7 @@ from orchestrator.runtime.broker import hand_over
 from orchestrator.runtime.routing import RUN_STEP, priority_number, queue_of, task_id_of
 
 Json = Any
-_GRACE_S = 5  # after the soft limit; then the child is killed
+GRACE_S = 5  # after the soft limit; then the child is killed
 
 
 def dispatch(app: Celery, run_id: str, ready: Iterable[Ready], *, priority: str) -> None:
@@ -94,5 +94,5 @@ def _signature(app: Celery, run_id: str, sig: list[Json], priority: str) -> Sign
         "shadow": f"{agent}.{task}",
     }
     if timeout_ms is not None:
-        options |= {"soft_time_limit": timeout_ms / 1000, "time_limit": timeout_ms / 1000 + _GRACE_S}
+        options |= {"soft_time_limit": timeout_ms / 1000, "time_limit": timeout_ms / 1000 + GRACE_S}
     return Signature(RUN_STEP, args=(run_id, step_id), app=app, immutable=True, options=options)

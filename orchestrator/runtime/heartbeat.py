@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from typing import Any
 
 from celery import Celery
@@ -43,10 +44,17 @@ class Heartbeat:
         for request in active:
             if request.type == RUN_STEP:  # its name is the shadow, `writer.draft`
                 self._extend(request)
-        rings = [request.args[1] for request in active if request.type == RING]
+        rings = [request.args[1] for request in active if request.type == RING and not self._overdue(request)]
         if rings:
             self._engine.inbox.extend(rings, receiver=self._worker, lease_ms=self._engine.lease_ms)
         self._ring_for(self._engine.directory.heartbeat(self._worker, self._agents))
+
+    def _overdue(self, request: Any) -> bool:
+        """Whether a thread, which nothing can interrupt, has had its time: its lease may lapse."""
+        limit_s = self._engine.settings.message_timeout_s
+        if self._children or limit_s is None or request.time_start is None:
+            return False
+        return bool(time.time() - request.time_start > limit_s)
 
     def _ring_for(self, boxes: list[str]) -> None:
         """Call this worker for what came to an agent before it had one."""
