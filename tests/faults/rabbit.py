@@ -36,10 +36,13 @@ class Rabbit:
     Args:
         host: the address it listens on.
         config: lines of its `rabbitmq.conf`.
+        advanced: settings that have no line there, as Erlang: `{channel_tick_interval, 1000}`.
         worlds: virtual hosts `1` to this number, each with queues of its own; `url_of` names them.
     """
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1", config: str = "", worlds: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, host: str = "127.0.0.1", config: str = "", advanced: str = "", worlds: int = 0
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         port, node_port, self._names_port = free_port(), free_port(), free_port()
@@ -52,6 +55,7 @@ class Rabbit:
             f"loopback_users = none\nload_definitions = {definitions}\n{config}\n"
         )
         (folder / "plugins").write_text("[].\n")
+        (folder / "advanced.config").write_text(f"[{{rabbit, [{advanced}]}}].\n")
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"} | {
             f"RABBITMQ_{name}": str(value)
             for name, value in {
@@ -64,6 +68,7 @@ class Rabbit:
                 "LOGS": "-",
                 "PID_FILE": folder / "pid",
                 "CONFIG_FILE": folder / "rabbitmq.conf",
+                "ADVANCED_CONFIG_FILE": folder / "advanced.config",
                 "CONF_ENV_FILE": "/dev/null",
                 "ENABLED_PLUGINS_FILE": folder / "plugins",
             }.items()
@@ -91,6 +96,7 @@ class Rabbit:
 
     def answers(self) -> bool:
         """Whether a client gets in."""
+        assert all(process.poll() is None for process in self._processes), f"it has ended: {self.folder / 'server.log'}"
         try:
             with kombu.Connection(self.url, connect_timeout=2) as connection:
                 connection.connect()

@@ -109,7 +109,7 @@ class Group:
 
     def _start_server(self, port: int, follows: int | None = None) -> None:
         folder = self._folder / str(port)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), *DURABLE]
         words += ["--min-replicas-to-write", str(self._min_replicas), "--min-replicas-max-lag", "3"]
         words += ["--repl-diskless-sync-delay", "0"]  # a replica is there at once

@@ -92,8 +92,8 @@ def test_a_send_is_accepted_in_time_while_the_broker_is_frozen(trial: Trial) -> 
 @pytest.mark.fault("F38c", "a handler is longer than RabbitMQ's consumer_timeout, which closes the channel")
 def test_a_handler_that_is_longer_than_the_consumer_timeout_runs_once(trial: Trial) -> None:
     total = trial.scale(40)
-    config = "consumer_timeout = 2000\nchannel_tick_interval = 1000"
-    with rabbit(trial.folder / "rabbit", config=config) as broker:
+    impatient = {"config": "consumer_timeout = 2000", "advanced": "{channel_tick_interval, 1000}"}
+    with rabbit(trial.folder / "rabbit", **impatient) as broker:
         fleet = trial.fleet(broker_url=broker.url)
         fleet.start("alpha", each=2, concurrency=2)
         with trial.messages(fleet, total, to=("alpha",), body={"ms": 6000}, rate=None):

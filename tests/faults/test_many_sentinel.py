@@ -26,7 +26,7 @@ def test_work_goes_on_by_itself_after_a_failover(trial: Trial) -> None:
     total = trial.scale(1000)
     with group(trial.folder / "group") as servers:
         fleet = trial.fleet(url=servers.url, lease_s=5.0)
-        fleet.start("alpha", "beta", concurrency=2)
+        fleet.start("alpha", "beta", "gamma", concurrency=2)
         messages = trial.messages(fleet, total, to=("alpha", "beta"), body={"ms": 20}, rate=20.0, insists=True)
         with messages, trial.runs(fleet, total // 5, rate=4.0, insists=True):
             time.sleep(1)  # some of it is under way

@@ -63,7 +63,8 @@ def address(folder: Path) -> Iterator[str]:
     port = free_port()
     files = {"cert-file": "server.pem", "key-file": "server.key", "ca-cert-file": "ca.pem"}
     words = [str(SERVER), "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    words += ["--tls-auth-clients", "no", "--save", "", "--requirepass", PASSWORD]
+    words += ["--tls-auth-clients", "no", "--save", "", "--requirepass", PASSWORD, "--appendonly", "yes"]
+    words += ["--appendfsync", "always"]
     words += [word for name, file in files.items() for word in (f"--tls-{name}", str(folder / file))]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -8,7 +8,11 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from orchestrator.runtime.celery_defaults import RABBITMQ, TRANSPORT_OPTIONS
 from orchestrator.runtime.transport import Channel, SentinelTransport
 from orchestrator.store import embedded
 from orchestrator.store.quarantine import Quarantine
+from tests.faults.servers import free_port
 from tests.waiting import wait_until
 
 WAKE = f"{SEPARATOR}wake"
@@ -235,6 +240,17 @@ def test_large_messages_pass(lab: Lab) -> None:
     assert len(lab.drain(1)[0]) == 9_000_000
 
 
+def test_a_message_of_50_mb_passes_in_bounded_time(lab: Lab) -> None:
+    lab.consume("q")
+    began_s = time.monotonic()
+    lab.put("x" * 50_000_000)
+    while not lab.got:
+        lab.connection.drain_events(timeout=30)
+    lab.messages[0].ack()
+    assert len(lab.got[0]) == 50_000_000
+    assert time.monotonic() - began_s < 30, "about a second on a quiet machine"
+
+
 def test_batches_wake_consumers_too(lab: Lab) -> None:
     lab.consume("q")
     lab.drain(0.1)
@@ -360,6 +376,72 @@ def send(url: str, transport: str, name: str, seconds: float = 0, **options: Any
         producer = kombu.Producer(connection.default_channel)
         where = {"exchange": "", "routing_key": "load", "priority": 6, **options}
         producer.publish(message["body"], headers=message["headers"], serializer="json", **where)
+
+
+def test_what_a_killed_worker_held_runs_on_the_next_one_in_its_old_priority(
+    server: embedded.EmbeddedServer, lab: Lab, raw: redis.Redis, worker: Worker
+) -> None:
+    first = worker(server.url, "ours", "-Q", "load,other", "-c", "2")
+    send(server.url, "ours", "urgent", seconds=60, priority=2)
+    send(server.url, "ours", "low", seconds=60, priority=8, routing_key="other")
+    wait_until(lambda: raw.llen("started") == 2, what="both run", timeout_s=30)
+    first.kill()
+    first.wait()
+    assert raw.hlen("unacked") == 2
+    lab.channel.visibility_timeout = 0
+    lab.channel.qos.restore_visible(num=10, interval=1)
+    assert not raw.exists("unacked", "unacked_index")
+    assert (raw.llen(f"load{SEPARATOR}2"), raw.llen(f"other{SEPARATOR}8")) == (1, 1)
+    worker(server.url, "ours", "-Q", "load,other", "-c", "1")
+    wait_until(lambda: raw.lrange("started", 0, -1)[2:] == ["urgent"], what="the urgent one again", timeout_s=30)
+
+
+def test_flower_shows_the_lengths_of_our_queues(
+    server: embedded.EmbeddedServer, raw: redis.Redis, worker: Worker
+) -> None:
+    worker(server.url, "ours", "-Q", "load,other", "-c", "1")
+    send(server.url, "ours", "long", seconds=60)
+    wait_until(lambda: raw.llen("started") == 1, what="the only slot is taken", timeout_s=30)
+    for number, priority in enumerate((0, 2, 6, 8)):
+        send(server.url, "ours", f"waits {number}", priority=priority)
+    send(server.url, "ours", "beside", routing_key="other")
+    with flower(server.url) as site:
+        wait_until(lambda: "load" in read(f"{site}/api/workers?refresh=1"), what="the worker", timeout_s=30)
+        found = json.loads(read(f"{site}/api/queues/length"))["active_queues"]
+        lengths = {queue["name"]: queue["messages"] for queue in found}
+        assert (lengths["load"], lengths["other"]) == (4, 1)
+        page = read(f"{site}/broker")
+        assert "load" in page
+        assert "other" in page
+
+
+@contextmanager
+def flower(url: str) -> Iterator[str]:
+    """A real Flower on this broker; its address."""
+    port = free_port()
+    words = [sys.executable, "-m", "celery", "-A", "benchmarks.transport_app", "flower", f"--port={port}"]
+    environment = {"BROKER": url, "TRANSPORT": "ours", "PYTHONPATH": str(ROOT), "FLOWER_UNAUTHENTICATED_API": "true"}
+    process = subprocess.Popen(
+        [*words, "--address=127.0.0.1"], cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore", **environment},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def read(url: str) -> str:
+    """The page; nothing while Flower does not serve it yet."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return str(reply.read().decode())
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        pass
+    return ""
 
 
 def is_blocked(client: redis.Redis, command: str) -> bool:
