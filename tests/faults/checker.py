@@ -333,7 +333,7 @@ def recoveries(book: Book) -> list[float]:
     return [min(after) - at for at in healed if (after := [start for start in starts if start >= at])]
 
 
-def latencies(book: Book) -> list[float]:
-    """Seconds from the first try to send a message to the first start of its handler."""
-    tries = ((book.fates.get(key), found[0]) for (key, step), found in book.tries_of.items() if step == "" and found)
-    return [first.start_s - fate.tried_s for fate, first in tries if fate and fate.kind == "message"]
+def latencies(book: Book, of: Callable[[str], bool] = lambda key: True) -> list[float]:
+    """Seconds from the first try to send a message to the first start of its handler, of these keys (I10)."""
+    firsts = ((book.fates.get(key), tries[0]) for (key, step), tries in book.tries_of.items() if not step and tries)
+    return [first.start_s - fate.tried_s for fate, first in firsts if fate and fate.kind == "message" and of(fate.key)]

@@ -69,7 +69,7 @@ class Sender:
         for thread in self._threads:
             thread.start()
 
-    def join(self, timeout_s: float = 600) -> None:
+    def join(self, timeout_s: float = 1800) -> None:
         """Wait until everything is sent. Raises what a thread died of: an error that is none of the known refusals."""
         for thread in self._threads:
             thread.join(timeout_s)

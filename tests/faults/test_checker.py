@@ -51,7 +51,7 @@ class Office:
 
 @pytest.fixture
 def office(client: redis.Redis, server: EmbeddedServer, tmp_path: Path) -> Iterator[Office]:
-    with Client(Settings(url=server.url, prefix="t:")) as made:
+    with Client(Settings(url=server.url)) as made:
         Directory(made.store.client, made.store.keys, lease_ms=10_000).heartbeat(WORKER, [alpha.info])
         yield Office(made, tmp_path)
 
@@ -71,7 +71,7 @@ def test_a_message_that_is_not_over_is_lost(office: Office) -> None:
 
 
 def test_a_message_that_is_gone_is_lost(office: Office, client: redis.Redis) -> None:
-    client.delete(f"t:msg:{office.send('m-0')}")
+    client.delete(f"o:msg:{office.send('m-0')}")
     assert office.judge().counts["lost"] == 1
 
 

@@ -129,7 +129,7 @@ def test_a_dropped_reply_is_of_a_command_that_was_done(proxy: Proxy, through: re
 
 
 def test_the_reply_of_a_script_is_dropped(proxy: Proxy) -> None:
-    with Client(Settings(url=proxy.url, prefix="t:")) as sender:
+    with Client(Settings(url=proxy.url)) as sender:
         Directory(sender.store.client, sender.store.keys, lease_ms=10_000).register("alpha")
         with proxy.toxic(drop := DropReply(match=script("send_messages"))), pytest.raises(StoreUnavailable):
             sender.send("alpha", "hello", idempotency_key="one")
