@@ -80,6 +80,7 @@ KINDS: dict[str, Callable[[], Json]] = {
     "spin": _spin,
     "garbage": object,  # no JSON
     "huge": lambda: "x" * HUGE_BYTES,
+    "pid": os.getpid,  # tells one attempt's answer from another's
 }
 
 
@@ -126,6 +127,26 @@ def link(
 
 
 # --- workflows of these steps, and what must come out of them --------------------------------------------------------
+
+ONE = """
+name: one
+inputs:
+  key: {type: string}
+  ms: {type: number, default: 0}
+  kind: {type: string, default: note}
+  times: {type: integer, default: 1000}
+steps:
+  - id: only
+    agent: alpha
+    task: link
+    with:
+      key: "${{ inputs.key }}"
+      ms: "${{ inputs.ms }}"
+      kind: "${{ inputs.kind }}"
+      times: "${{ inputs.times }}"
+outputs:
+  result: "${{ steps.only.output }}"
+"""
 
 CHAIN = """
 name: chain
