@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator import Agent, AgentMessage, Context
+from orchestrator import Agent, AgentMessage, Context, MessageType
 from tests.faults.oracle import handler_pen
 
 Json = Any
@@ -63,9 +63,9 @@ def _hang() -> None:
         time.sleep(3600)
 
 
-def _spin() -> None:
-    """Hold the interpreter for 6 s inside one call of C."""
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 6_000_000)
+def _hold() -> None:
+    """Hold the interpreter for 6 s inside one call of C: no other thread of the process moves."""
+    ctypes.PyDLL(None).sleep(6)
 
 
 #: What a handler does instead of its work.
@@ -77,7 +77,7 @@ KINDS: dict[str, Callable[[], Json]] = {
     "segfault": _segfault,
     "eat": _eat,
     "hang": _hang,
-    "spin": _spin,
+    "hold": _hold,
     "garbage": object,  # no JSON
     "huge": lambda: "x" * HUGE_BYTES,
     "pid": os.getpid,  # tells one attempt's answer from another's
@@ -111,6 +111,13 @@ def hear(message: AgentMessage, ctx: Context) -> Json:
     return _work(
         ctx, body["key"], "", ms=body.get("ms", 0), kind=body.get("kind", "note"), times=body.get("times"), gives=answer
     )  # fmt: skip
+
+
+@alpha.on_message(MessageType.REQUEST)
+@beta.on_message(MessageType.REQUEST)
+async def hear_request(message: AgentMessage, ctx: Context) -> Json:
+    """The same in a coroutine, which meanwhile blocks the loop of its process."""
+    return hear(message, ctx)
 
 
 @alpha.task

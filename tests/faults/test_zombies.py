@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 
 from orchestrator import Client
 from tests.faults.agents import ONE
 from tests.faults.checker import Checker
-from tests.faults.fleet import Worker
+from tests.faults.fleet import Fleet, Worker
 from tests.faults.oracle import Book, Try
 from tests.faults.trial import Target, Trial
 from tests.waiting import wait_until
@@ -43,7 +44,7 @@ def test_a_late_answer_is_kept_and_counts_for_nothing(trial: Trial) -> None:
         done = Checker(fleet.client, trial.oracle).settle(timeout_s=40)
         zombie.thaw()
         assert done, f"nobody has taken over from {zombie}"
-        wait_until(lambda: fleet.log.count(TOLD) >= len(late), what="the late answers", timeout_s=20)
+        wait_until(partial(all_told, fleet, len(late)), what="the late answers", timeout_s=20)
     verdict = trial.judge(fleet, steps=("only",))
     recorded, kept = judge_the_late(fleet.client, Book.read(trial.oracle), late)
     trial.report(
@@ -56,6 +57,10 @@ def test_a_late_answer_is_kept_and_counts_for_nothing(trial: Trial) -> None:
         load=f"{len(late)} attempts frozen in {rounds} rounds, 2 workers x {CONCURRENCY}, lease {LEASE_S:g} s",
         counts={"late": len(late), "late_recorded": recorded, "late_kept": kept},
     )
+
+
+def all_told(fleet: Fleet, count: int) -> bool:
+    return fleet.log.count(TOLD) >= count
 
 
 def at_work(trial: Trial, worker: Worker) -> list[Try]:
