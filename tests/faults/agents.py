@@ -51,11 +51,9 @@ def _segfault() -> None:
 
 def _eat() -> None:
     """Until the limit of the process (`RLIMIT_AS`), or 2 GB."""
+    eaten = []
     for _ in range(200):
-        _eaten.append(bytearray(10 << 20))
-
-
-_eaten: list[bytearray] = []
+        eaten.append(bytearray(10 << 20))
 
 
 def _hang() -> None:

@@ -65,9 +65,7 @@ def test_poison_ends_with_its_reason_and_the_rest_goes_on(trial: Trial) -> None:
     send(trial, fleet, total // 3, prefix="calm-")
     with watched(fleet) as short_s:
         send(trial, fleet, total, in_messages=in_messages, in_runs=in_runs)
-        verdict = trial.judge(
-            fleet, steps=("only",), endings=lambda key: {"dead", "failed"} if key in poison else None
-        )
+        verdict = trial.judge(fleet, steps=("only",), endings=lambda key: {"dead", "failed"} if key in poison else None)
     book = Book.read(trial.oracle)
     calm, good = waits(book, "calm-"), waits(book, "")
     assert len(good) > total
