@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator import Agent, AgentMessage, Context
+from orchestrator import Agent, AgentMessage, Context, MessageType
 from tests.faults.oracle import handler_pen
 
 Json = Any
@@ -51,11 +51,9 @@ def _segfault() -> None:
 
 def _eat() -> None:
     """Until the limit of the process (`RLIMIT_AS`), or 2 GB."""
+    eaten = []
     for _ in range(200):
-        _eaten.append(bytearray(10 << 20))
-
-
-_eaten: list[bytearray] = []
+        eaten.append(bytearray(10 << 20))
 
 
 def _hang() -> None:
@@ -63,9 +61,9 @@ def _hang() -> None:
         time.sleep(3600)
 
 
-def _spin() -> None:
-    """Hold the interpreter for 6 s inside one call of C."""
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 6_000_000)
+def _hold() -> None:
+    """Hold the interpreter for 6 s inside one call of C: no other thread of the process moves."""
+    ctypes.PyDLL(None).sleep(6)
 
 
 #: What a handler does instead of its work.
@@ -77,9 +75,10 @@ KINDS: dict[str, Callable[[], Json]] = {
     "segfault": _segfault,
     "eat": _eat,
     "hang": _hang,
-    "spin": _spin,
+    "hold": _hold,
     "garbage": object,  # no JSON
     "huge": lambda: "x" * HUGE_BYTES,
+    "pid": os.getpid,  # tells one attempt's answer from another's
 }
 
 
@@ -112,6 +111,13 @@ def hear(message: AgentMessage, ctx: Context) -> Json:
     )  # fmt: skip
 
 
+@alpha.on_message(MessageType.REQUEST)
+@beta.on_message(MessageType.REQUEST)
+async def hear_request(message: AgentMessage, ctx: Context) -> Json:
+    """The same in a coroutine, which meanwhile blocks the loop of its process."""
+    return hear(message, ctx)
+
+
 @alpha.task
 @beta.task
 @gamma.task
@@ -126,6 +132,26 @@ def link(
 
 
 # --- workflows of these steps, and what must come out of them --------------------------------------------------------
+
+ONE = """
+name: one
+inputs:
+  key: {type: string}
+  ms: {type: number, default: 0}
+  kind: {type: string, default: note}
+  times: {type: integer, default: 1000}
+steps:
+  - id: only
+    agent: alpha
+    task: link
+    with:
+      key: "${{ inputs.key }}"
+      ms: "${{ inputs.ms }}"
+      kind: "${{ inputs.kind }}"
+      times: "${{ inputs.times }}"
+outputs:
+  result: "${{ steps.only.output }}"
+"""
 
 CHAIN = """
 name: chain
