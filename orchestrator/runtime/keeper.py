@@ -64,6 +64,8 @@ class Keeper:
         for timer in due.timers:
             self._do(timer)
         mail = timers.take_due_messages(limit=_BATCH, hold_ms=HOLD_MS)
+        if mail.timers:
+            reach(CrashPoint.SWEPT)
         for timer in mail.timers:
             self._wake_message(timer)
         if time.monotonic() - self._looked_at >= LOOK_FOR_LOST_S:
