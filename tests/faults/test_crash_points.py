@@ -29,7 +29,7 @@ AGENTS = Path(__file__).with_name("crash_agents.py")
 RUNS = 50  # for each point, and as many messages
 LEASE_S = 1.0
 #: The how many-th pass kills. A child of a pool is forked anew at once, a worker has to start again.
-NTH = dict.fromkeys(CrashPoint, 2) | {CrashPoint.POPPED: 4, CrashPoint.ACKED: 4}
+NTH = dict.fromkeys(CrashPoint, 2) | {CrashPoint.POPPED: 7, CrashPoint.ACKED: 7, CrashPoint.SWEPT: 4}
 CHILD_DIED = re.compile(r"died \(signal 9\) while it ran \S+ (\S+)")
 SETTLE_S = 240
 
@@ -107,7 +107,7 @@ def test_every_run_and_message_ends_right_wherever_a_process_dies(trial: Trial) 
             Target("points where nobody died", len(set(CrashPoint) - set(died)), 0),
             Target("left behind", sum(fleet.left_behind().values()), 0),
         ],
-        load=f"{total} runs of 3 steps and {total} messages at each of {len(CrashPoint)} points, lease of {LEASE_S:g} s",
+        load=f"{total} runs of 3 steps and {total} messages at each of {len(CrashPoint)} points, lease {LEASE_S:g} s",
         counts={"crashes": sum(died.values()), **{f"crashes {point}": died[point] for point in CrashPoint}},
     )
 
