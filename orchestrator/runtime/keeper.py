@@ -32,6 +32,7 @@ CANDIDATE_S = 0.5  # between two looks of a worker that does not lead at whether
 TICK_S = 1.0  # sleep at most this long; the store's scripts wake the keeper for what is due sooner
 HOLD_MS = 2000  # a timer that was taken and not dropped comes back after this
 GRACE_MS = 5000  # a message is not called lost before this; docs/decisions/0003
+RING_GRACE_MS = 2000  # the same for a ring that the script which notes it has put on its queue
 LOOK_FOR_LOST_S = 2.0
 TIDY_S = 60.0
 _BATCH = 500
@@ -72,6 +73,8 @@ class Keeper:
         for timer in due.timers:
             self._do(timer)
         mail = timers.take_due_messages(limit=_BATCH, hold_ms=HOLD_MS)
+        if mail.timers:
+            reach(CrashPoint.SWEPT)
         for timer in mail.timers:
             self._wake_message(timer)
         if time.monotonic() - self._looked_at >= LOOK_FOR_LOST_S:
@@ -162,7 +165,8 @@ class Keeper:
         queues = [(agent, priority, (agent, priority) in empty) for agent, priority in pairs]
         if steps:
             self._resend_lost(queues)
-        for lost in timers.find_lost_rings(queues, grace_ms=GRACE_MS) if rings else ():
+        grace_ms = RING_GRACE_MS if self._engine.one_server else GRACE_MS
+        for lost in timers.find_lost_rings(queues, grace_ms=grace_ms) if rings else ():
             log.warning("ringing again for %s: the ring seems lost", lost.box)
             ring = self._engine.inbox.ring_again(lost.box, lost.priority, lost.message_id, lost.member)
             self._engine.publish([ring] if ring else [])

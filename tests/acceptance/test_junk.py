@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-import pickle
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from orchestrator import RunState
 from orchestrator.cli.app import main
 from tests.acceptance.team import Team, team
+from tests.junk import junk
 from tests.waiting import wait_until
 
 QUEUE = "agent.hand"
 KEY = f"{QUEUE}\x06\x164"  # high priority: before what the test submits
-
-
-def envelope(body: bytes, kind: str = "application/json", encoding: str = "utf-8", **headers: Any) -> bytes:
-    """A message of kombu's form."""
-    known = {"lang": "py", "id": "x", "root_id": "x", "parent_id": None, "group": None, "argsrepr": "", **headers}
-    properties = {
-        "correlation_id": "x", "delivery_mode": 2, "priority": 4, "body_encoding": "base64", "delivery_tag": "x",
-        "delivery_info": {"exchange": "", "routing_key": QUEUE},
-    }  # fmt: skip
-    told = {"content-type": kind, "content-encoding": encoding, "headers": known, "properties": properties}
-    return json.dumps({"body": base64.b64encode(body).decode(), **told}).encode()
-
-
-def task_body(*args: Any) -> bytes:
-    return json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
-
-
-STEP, RING = "orchestrator.run_step", "orchestrator.ring"
-JUNK = {
-    "text": (b"not json at all", "cannot be read"),
-    "list": (b"[1,2]", "cannot be read"),
-    "object": (b"{}", "cannot be read"),
-    "deep": (b"[" * 100_000 + b"]" * 100_000, "cannot be read"),
-    "pickle": (envelope(pickle.dumps((("r", "s"), {}, {})), "application/x-python-serialize", "binary", task=STEP), ""),
-    "large": (b"x" * 20_000_000, "cannot be read"),
-    "no task": (envelope(b"{}"), ""),
-    "unknown task": (envelope(task_body("a"), task="somebody.elses"), "unknown task"),
-    "wrong arguments": (envelope(task_body(1, {"a": 2}), task=STEP), "does not name a step"),
-    "unknown run": (envelope(task_body("nope", "nope"), task=STEP), "a run that does not exist"),
-    "unknown agent": (envelope(task_body("nobody", "nobody high 1 nobody x"), task=RING), "does not name a message"),
-}
+JUNK = junk(QUEUE)
 
 
 @pytest.fixture(scope="module")

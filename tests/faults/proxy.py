@@ -171,7 +171,7 @@ def script(name: str) -> Match:
     """A match: calls of `store/lua/NAME.lua`, such as `send_messages` or `finish_step`."""
     text = source(name).encode()
     sha = sha1(text).hexdigest().encode()
-    return lambda words: words[:2] in ([b"EVALSHA", sha], [b"EVAL", text])
+    return lambda words: [words[0].upper(), *words[1:2]] in ([b"EVALSHA", sha], [b"EVAL", text])
 
 
 def command(name: str, part: str = "") -> Match:

@@ -162,7 +162,7 @@ def sender_process(url: str, oracle: Path, total: int, **options: Json) -> list[
     """The command of a process that sends messages: for a test that kills it, or puts it behind a broken link.
 
     Args:
-        options: of `messages`, as JSON.
+        options: of `messages`, as JSON; with `kind="run"`, of `runs`.
     """
     document = {"url": url, "oracle": str(oracle), "total": total, **options}
     return [sys.executable, "-m", "tests.faults.senders", json.dumps(document)]
@@ -180,7 +180,8 @@ def _main(text: str) -> None:
     client = Client(Settings(url=told.pop("url")))
     if "to" in told:
         told["to"] = tuple(told["to"])
-    with messages(client, Path(told.pop("oracle")), told.pop("total"), **told):
+    make = runs if told.pop("kind", "message") == "run" else messages
+    with make(client, Path(told.pop("oracle")), told.pop("total"), **told):
         pass
 
 

