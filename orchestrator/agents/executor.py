@@ -37,7 +37,7 @@ from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Forward, Posted
 from orchestrator.settings import Settings
-from orchestrator.store.patience import insist
+from orchestrator.store.patience import ANSWER_S, insist
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import TaskInfo
 from orchestrator.workflow.expressions import render
@@ -46,7 +46,6 @@ from orchestrator.workflow.schemas import misfit
 
 Json = Any
 log = logging.getLogger(__name__)
-ANSWER_S = 300.0  # how long an attempt waits for a server that is away: given up, its work would be done again
 
 
 class Executor:

@@ -20,13 +20,12 @@ from orchestrator.outcomes import Done, Fatal, RetryLater
 from orchestrator.records import Delivery, Draft, Posted
 from orchestrator.settings import Settings
 from orchestrator.store.inbox import Inbox
-from orchestrator.store.patience import insist
+from orchestrator.store.patience import ANSWER_S, insist
 from orchestrator.store.timers import Timer
 
 Json = Any
 log = logging.getLogger(__name__)
 LONGEST_RETRY_MS = 60_000
-ANSWER_S = 300.0  # how long an outcome waits for a server that is away: given up, the message would be handled again
 Handler = Callable[[Delivery, list[Draft]], Json]  # (what came, what it sends) -> what it answers
 
 

@@ -17,6 +17,8 @@ T = TypeVar("T")
 NETWORK_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse)
 #: What a server answers that takes no changes for now: a full disk, a replica, too few replicas, a busy script.
 _CANNOT_WRITE = ("MISCONF", "READONLY", "NOREPLICAS", "BUSY", "MASTERDOWN", "UNBLOCKED")
+#: How long a worker tells a claim or an answer again: given up, its work would be done once more.
+ANSWER_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 _ends: ContextVar[float | None] = ContextVar("deadline", default=None)
