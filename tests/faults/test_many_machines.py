@@ -69,7 +69,7 @@ def test_the_work_of_a_machine_that_is_cut_off_is_taken_over(trial: Trial) -> No
                 )  # fmt: skip
                 back_s = time.monotonic() - began_s
             verdict = trial.judge(fleet, timeout_s=cut_s + 60)
-            refused = fleet.log.count("came too late to count")
+            refused = fleet.log.count("came too late")
             trial.report(
                 verdict,
                 [

@@ -11,8 +11,10 @@ import kombu
 import pytest
 
 from orchestrator.runtime.routing import MAX_PRIORITY, queue_of
-from tests.faults.fleet import Fleet
+from tests.acceptance.team import team
+from tests.certificates import make_authority, make_certificate
 from tests.faults.rabbit import installed, rabbit
+from tests.faults.servers import free_port
 from tests.faults.trial import Target, Trial
 from tests.waiting import wait_until
 
@@ -125,22 +127,44 @@ JUNK: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def test_junk_on_a_queue_of_rabbitmq_ends_no_worker(tmp_path: Path) -> None:
+@pytest.mark.fault("F38d", "junk on a queue of RabbitMQ")
+def test_junk_on_a_queue_of_rabbitmq_ends_no_worker(trial: Trial) -> None:
     """Celery logs it and throws it away; RabbitMQ has no quarantine of ours."""
-    oracle = tmp_path / "oracle"
-    oracle.mkdir()
-    with rabbit(tmp_path / "rabbit") as broker, Fleet(tmp_path, oracle, broker_url=broker.url) as fleet:
+    total, times = trial.scale(500), trial.scale(100)
+    with rabbit(trial.folder / "rabbit") as broker:
+        fleet = trial.fleet(broker_url=broker.url)
         [worker] = fleet.start("alpha", concurrency=1)
         main = worker.pids("main")
-        with kombu.Connection(broker.url) as connection:
+        with trial.messages(fleet, total, to=("alpha",), rate=50.0), kombu.Connection(broker.url) as connection:
             producer = kombu.Producer(connection.default_channel)
-            for junk in JUNK.values():
+            for junk in list(JUNK.values()) * times:
                 producer.publish(exchange="", routing_key=queue_of("alpha"), priority=MAX_PRIORITY, **junk)
-        fleet.client.send("alpha", {"key": "after"}).wait("acknowledged", 30)
+        verdict = trial.judge(fleet)
         with kombu.Connection(broker.url) as connection:
-            queue = connection.default_channel
+            channel = connection.default_channel
             wait_until(
-                lambda: queue.queue_declare(queue_of("alpha"), passive=True).message_count == 0,
-                what="an empty queue", timeout_s=10,
+                lambda: channel.queue_declare(queue_of("alpha"), passive=True).message_count == 0,
+                what="an empty queue", timeout_s=30,
             )  # fmt: skip
         assert worker.pids("main") == main
+        trial.report(
+            verdict,
+            [Target("lost", verdict.counts["lost"], 0)],
+            load=f"{total} messages, {times} times each of: {', '.join(JUNK)}",
+        )
+
+
+@pytest.mark.fault("F38e", "RabbitMQ behind TLS, with a certificate of a private authority")
+def test_a_run_goes_through_rabbitmq_behind_tls(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path, "ca")
+    make_certificate(tmp_path, authority)
+    port = free_port()
+    config = [f"listeners.ssl.1 = 127.0.0.1:{port}", "ssl_options.verify = verify_none"]
+    files = {"cacertfile": authority, "certfile": tmp_path / "server.pem", "keyfile": tmp_path / "server.key"}
+    config += [f"ssl_options.{name} = {file}" for name, file in files.items()]
+    with rabbit(tmp_path / "rabbit", config="\n".join(config)):
+        url = f"amqps://guest:guest@localhost:{port}//?ssl_ca_certs={authority}"
+        with team(tmp_path, broker_url=url) as crew:
+            crew.start_worker("hand", "echoer", concurrency=1)
+            assert crew.run("steps: [{id: a, agent: hand, task: echo, with: {value: 1}}]").result() == {}
+            assert crew.client.ask("echoer", "hello", timeout_s=10) == "heard hello"
