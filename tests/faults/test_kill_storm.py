@@ -40,6 +40,7 @@ def test_every_run_and_message_ends_right_in_a_storm_of_kills(trial: Trial) -> N
             Target("left behind", sum(fleet.left_behind().values()), 0),
             Target("takeover max", takeover["max"], 15, "s", timing=True),
         ],
+        about="A worker is hurt while another one of its agent is present.",
         load=f"{total} runs of 3 steps and {total} messages, {len(NAMES)} agents x {EACH} workers x {CONCURRENCY}",
         counts={"runs": total, "messages": total, "wrong": wrong, **storm.counts},
     )

@@ -15,7 +15,7 @@ from tests.faults.trial import Target, Trial
 
 ROOT = Path(__file__).parents[2]
 #: Tests of the suite that look at what comes out, not at how many attempts or how much time it took.
-PART = ("test_foreach.py", "test_inputs.py", "test_language.py", "test_undo.py")
+PART = ("test_foreach.py", "test_inputs.py")
 
 
 @pytest.mark.fault("F37", "1 % of the workers' scripts fail before, 1 % after they were done, 1 % are slow")

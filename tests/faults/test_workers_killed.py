@@ -33,6 +33,7 @@ def test_no_message_is_lost_when_workers_are_killed(trial: Trial) -> None:
             Target("takeover max", takeover["max"], 15, "s", timing=True),
             Target("extra attempts", verdict.counts["extra_attempts"], kills * CONCURRENCY),
         ],
+        about="A worker is killed while another one is present.",
         load=f"{total} messages of {HANDLER_MS} ms, {WORKERS} workers x {CONCURRENCY}, {kills} kills",
         counts={"kills": kills},
     )
