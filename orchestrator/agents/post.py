@@ -214,7 +214,13 @@ class PostOffice:
         return receipt.reply(timeout_s)
 
     def replay(self, message_id: str) -> Receipt:
-        """Send a dead letter again, as a new message that names the old one. Raises MessageNotHeld: it is not dead."""
+        """Send a dead letter again, as a new message that names the old one.
+
+        Two that do so at once send the same new message.
+
+        Raises:
+            MessageNotHeld: it is not dead, or was sent again already.
+        """
         record = self.inbox.read(message_id)
         if record.state not in (MessageState.DEAD, MessageState.FAILED) or record.replayed_as:
             state = f"was replayed as {record.replayed_as}" if record.replayed_as else f"is {record.state}"
@@ -222,7 +228,8 @@ class PostOffice:
         message = replace(
             record.message, message_id=new_id(), metadata={**record.message.metadata, "replay_of": message_id}
         )
-        draft = Draft(message, encode_body(message.body, self.settings), box=record.box, task=record.task)
+        body, once = encode_body(message.body, self.settings), f"replay:{message_id}"
+        draft = Draft(message, body, box=record.box, task=record.task, idempotency_key=once)
         receipt = self.post([replace(draft, open=message.correlation_id is not None)])[0]
         self.inbox.mark_replayed(message_id, receipt.message_id)
         return receipt

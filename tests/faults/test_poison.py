@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import Client
 from orchestrator.records import StepError
-from tests.faults.checker import percentile
+from tests.faults.checker import Checker, percentile
 from tests.faults.fleet import Fleet
 from tests.faults.oracle import Book, Fate
 from tests.faults.trial import Target, Trial
@@ -20,7 +20,7 @@ from tests.faults.trial import Target, Trial
 GOOD = 1000  # messages, and as many runs
 RATE = 12.0  # of each a second
 HANDLER_MS = 20
-WORKERS, CONCURRENCY = 2, 3
+WORKERS, CONCURRENCY = 3, 2
 MEMORY_BYTES = 300_000_000
 TIMEOUT_S = 2
 
@@ -62,13 +62,14 @@ def test_poison_ends_with_its_reason_and_the_rest_goes_on(trial: Trial) -> None:
     poison = {f"m-{n}": kind for n, kind in in_messages.items()} | {f"r-{n}": kind for n, kind in in_runs.items()}
     fleet = trial.fleet()
     fleet.start("alpha", each=WORKERS, concurrency=CONCURRENCY, before=("prlimit", f"--as={MEMORY_BYTES}"))
-    send(trial, fleet, total // 3, prefix="calm-")
+    send(trial, fleet, total // 4, prefix="calm-before-")
     with watched(fleet) as short_s:
         send(trial, fleet, total, in_messages=in_messages, in_runs=in_runs)
-        verdict = trial.judge(fleet, steps=("only",), endings=lambda key: {"dead", "failed"} if key in poison else None)
+        Checker(fleet.client, trial.oracle).settle(60)
+    send(trial, fleet, total // 4, prefix="calm-after-")
+    verdict = trial.judge(fleet, steps=("only",), endings=lambda key: {"dead", "failed"} if key in poison else None)
     book = Book.read(trial.oracle)
-    calm, good = waits(book, "calm-"), waits(book, "")
-    assert len(good) > total
+    calm, good = waits(book, "calm-before-", "calm-after-"), waits(book, "")
     wrong = [line for key, kind in poison.items() if (line := find_wrong(fleet.client, book, book.fates[key], kind))]
     print("\n".join(wrong))
     last_s = max(seconds_to_its_end(fleet.client, book.fates[key]) for key in poison)
@@ -135,9 +136,10 @@ def watched(fleet: Fleet) -> Iterator[list[float]]:
         watcher.join()
 
 
-def waits(book: Book, prefix: str) -> list[float]:
-    """Seconds from sending to the first start, of the good ones of one part of the test."""
-    firsts = (tries[0] for (key, _), tries in book.tries_of.items() if key.startswith((f"{prefix}m-", f"{prefix}r-")))
+def waits(book: Book, *prefixes: str) -> list[float]:
+    """Seconds from sending to the first start, of the good ones of some parts of the test."""
+    names = tuple(f"{prefix}{kind}-" for prefix in prefixes for kind in "mr")
+    firsts = (tries[0] for (key, _), tries in book.tries_of.items() if key.startswith(names))
     return [first.start_s - book.fates[first.key].tried_s for first in firsts if first.end_s is not None]
 
 

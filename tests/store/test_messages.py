@@ -371,6 +371,19 @@ def test_a_dead_letter_is_replayed_as_a_new_message_once(office: PostOffice, sen
         office.replay(old.message_id)
 
 
+def test_two_who_replay_a_dead_letter_at_once_send_one_message(
+    office: PostOffice, send: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = send()
+    end(office, take(office), "dead", error=ERROR)
+    with monkeypatch.context() as patch:
+        patch.setattr(office.inbox, "mark_replayed", lambda *_: None)  # the first one has not come so far
+        first = office.replay(old.message_id)
+    assert office.replay(old.message_id).message_id == first.message_id
+    assert take(office).message.message_id == first.message_id
+    assert office.inbox.peek(["ada"]) == []
+
+
 def test_a_purged_letter_is_gone(office: PostOffice, send: Any) -> None:
     old = send()
     end(office, take(office), "dead", error=ERROR)
