@@ -292,7 +292,7 @@ def _counts(book: Book, fates: Sequence[Fate], accepted: Sequence[Fate], states:
         "expired": ends["expired"],
         "cancelled": ends["cancelled"],
         "duplicated_effects": sum(max(0, count - 1) for count in effects),
-        "extra_attempts": sum(len(tries) - 1 for tries in book.tries_of.values()),
+        "extra_attempts": sum(max(0, len(tries) - 1) for tries in book.tries_of.values()),
         "faults": sum(line["what"] == "fault" for line in book.faults),
         "heard": len(heard := _hearing_s(book, accepted)),
         "heard_in_60_s": sum(time_s <= 60 for time_s in heard),

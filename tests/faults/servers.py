@@ -202,11 +202,11 @@ class Server:
         return sorted((self.folder / "appendonlydir").glob("*.aof"))
 
 
-def build_shim(folder: Path) -> Path:
-    """Compile `powercut.c`."""
+def build_shim(folder: Path, source: Path = SHIM) -> Path:
+    """Compile what is to be preloaded."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     assert compiler, "no C compiler"
-    made = folder / "powercut.so"
+    made = folder / f"{source.stem}.so"
     if not made.exists():
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(SHIM), "-ldl"], check=True)
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(source), "-ldl"], check=True)
     return made
