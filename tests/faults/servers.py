@@ -204,12 +204,12 @@ class Server:
         return sorted((self.folder / "appendonlydir").glob("*.aof"))
 
 
-def build_shim(folder: Path) -> Path:
-    """Compile `powercut.c`, or skip the test where that cannot be."""
+def build_shim(folder: Path, source: Path = SHIM) -> Path:
+    """Compile what is to be preloaded, or skip the test where that cannot be."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if sys.platform != "linux" or compiler is None:
-        pytest.skip("a power cut needs Linux and a C compiler")
-    made = folder / "powercut.so"
+        pytest.skip("it needs Linux and a C compiler")
+    made = folder / f"{source.stem}.so"
     if not made.exists():
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(SHIM), "-ldl"], check=True)
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(source), "-ldl"], check=True)
     return made

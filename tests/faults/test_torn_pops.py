@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.runtime.transport import POP_SHA
 from tests.faults.agents import NAMES
-from tests.faults.checker import summary
+from tests.faults.checker import Checker, summary
 from tests.faults.fleet import Fleet
 from tests.faults.oracle import Book
 from tests.faults.proxy import Proxy, ResetAfter, command
@@ -18,6 +18,7 @@ from tests.faults.trial import Target, Trial
 FROZEN, RESETS = 100, 100  # trials of each kind
 LEASE_S = 1.0
 RESET_EVERY = 4  # pops
+SETTLE_S = 30
 RATE = 8.0  # messages a second while connections break
 
 
@@ -67,6 +68,7 @@ def freeze_publish_kill(fleet: Fleet, trial: Trial, turn: int) -> dict[str, floa
     fleet.workers.clear()
     fleet.start(*NAMES, concurrency=1, supervised=False)
     now_s = time.monotonic()
+    Checker(fleet.client, trial.oracle).settle(SETTLE_S)  # those who are there now are the next to die
     return {f"{kind}-{turn}-{number}": now_s for kind in ("early", "late") for number in range(len(NAMES))}
 
 
