@@ -37,6 +37,20 @@ def test_outputs_come_in_the_order_of_the_items(crew: Team) -> None:
     assert [(item["status"], item["attempts"]) for item in items] == [("succeeded", 1)] * 5
 
 
+def test_an_item_of_a_foreach_inside_another_one_is_the_inner_item(crew: Team) -> None:
+    run = crew.run(
+        """
+        inputs: {rows: {type: array, default: [[1, 2], [3]]}}
+        steps:
+          - id: row
+            foreach: "${{ inputs.rows }}"
+            steps:
+              - {id: cell, foreach: "${{ item }}", agent: hand, task: echo, with: {value: ["${{ item }}", "${{ index }}"]}}
+        """
+    )
+    assert output(run, "row") == [[[1, 0], [2, 1]], [[3, 0]]]
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_more_items_run_at_a_time_than_allowed(crew: Team, limit: int) -> None:
     folder = crew.new_folder()

@@ -231,8 +231,8 @@ local function scope_of(id, graph, deciding)
   end
   local item = false
   local round_undone = string.match(at, '~%d+$') or ''
-  if graph.each then item = redis.call('HGET', OUTPUTS, 'i:' .. graph.each .. upto(at, graph.depth) .. round_undone)
-  elseif is_item(id, graph) then item = redis.call('HGET', OUTPUTS, 'i:' .. id) end
+  if is_item(id, graph) then item = redis.call('HGET', OUTPUTS, 'i:' .. id)
+  elseif graph.each then item = redis.call('HGET', OUTPUTS, 'i:' .. graph.each .. upto(at, graph.depth) .. round_undone) end
   local error = graph.phase and redis.call('HGET', RUN, 'error') or false
   return item, inputs, steps, redis.call('HGET', RUN, 'workflow'), error, round, previous, graph.phase or ''
 end
