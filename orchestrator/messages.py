@@ -118,17 +118,17 @@ class AgentMessage:
     extra: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
-        """Everything but the body and the time, which the store keeps beside it."""
-        known = {
-            name: getattr(self, name)
-            for name in self.__slots__
-            if name not in ("body", "created_at", "delivery_options", "extra")
-        }
-        return {**self.extra, **known, "delivery_options": self.delivery_options.to_json()}
+        """What the store does not keep beside it, as far as it is not the default."""
+        own = {"thread_id", "correlation_id", "reply_to", "metadata", "version"}
+        told = {name: getattr(self, name) for name in self.__slots__ if name in own}
+        options = self.delivery_options
+        told["delivery_options"] = options.to_json() if options != DeliveryOptions() else None
+        default = {"version": VERSION, "metadata": {}}
+        return {**self.extra, **{name: value for name, value in told.items() if value != default.get(name)}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Json], *, body: Json, created_at: int) -> AgentMessage:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`, with the fields that the store keeps beside it."""
         known = {name: value for name, value in data.items() if name in cls.__slots__}
         known["message_type"] = known_type(known.get("message_type", MessageType.INFORMATION_SHARE))
         known["priority"] = MessagePriority(known.get("priority", "medium"))

@@ -55,24 +55,16 @@ def _template(box: str, priority: str, prefix: str) -> tuple[str, str, str]:
     """Queue, the broker's list for this priority, and the ring with place holders for id and time."""
     agent = agent_of(box)
     queue, number = queue_of(agent, prefix), priority_number(priority)
-    task_id = ring_id_of(_ID)
     args = [box, f"{agent} {priority} {SEQ} {box} {_ID}"]
+    # What Celery and kombu need of their message protocol, version 2: a ring lies on the queue as long as its message
+    # waits, and the rest of the protocol is as large again.
     message: dict[str, Any] = {
-        "body": json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]),
+        "body": json.dumps([args, {}, {}], separators=(",", ":")),
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": {
-            "lang": "py", "task": RING, "id": task_id, "shadow": _shadow(box), "eta": None, "expires": None,
-            "group": None, "group_index": None, "retries": 0, "timelimit": [None, None], "root_id": task_id,
-            "parent_id": None, "argsrepr": repr([box, _ID]), "kwargsrepr": "{}", "origin": "store",
-            "ignore_result": True, "replaced_task_nesting": 0, "stamped_headers": None, "stamps": {},
-        },
-        "properties": {
-            "correlation_id": task_id, "reply_to": "", "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": queue}, "priority": number, "body_encoding": None,
-            "delivery_tag": _ID,
-        },
-    }  # fmt: skip
+        "headers": {"lang": "py", "task": RING, "id": ring_id_of(_ID), "shadow": _shadow(box), "ignore_result": True},
+        "properties": {"delivery_info": {"exchange": "", "routing_key": queue}, "priority": number},
+    }
     key = f"{queue}{Channel.sep}{number}" if number else queue
     return queue, key, json.dumps(message, separators=(",", ":"))
 

@@ -12,14 +12,14 @@ from typing import Any
 import redis
 
 from orchestrator.errors import MessageNotFound, MessageNotHeld, OrchestratorError, QueueFull, UnknownAgent
-from orchestrator.messages import AgentMessage, MessagePriority
+from orchestrator.messages import MessagePriority
 from orchestrator.records import SCHEMA, Delivery, Doorbell, Draft, Posted, Sending, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import MessageState
 from orchestrator.store.keys import Keys
-from orchestrator.store.letters import Letters
+from orchestrator.store.letters import Letters, open_letter
 from orchestrator.store.scripts import Scripts
-from orchestrator.store.values import pack, unpack
+from orchestrator.store.values import pack
 
 Json = Any
 Doorbells = Callable[[str, str, str], Doorbell]  # (box, priority, message id) -> doorbell
@@ -112,8 +112,8 @@ class Inbox(Letters):
         reply = self._scripts.call("claim_message", keys, args)
         if reply is None:
             return None
-        _, attempt, failures, envelope, body, created_at, late, box, task = reply
-        message = AgentMessage.from_json(json.loads(envelope), body=unpack(body), created_at=created_at)
+        found, attempt, failures, envelope, body, created_at, late, box, task, *address = reply
+        message = open_letter(found, *address, envelope=envelope, body=body, created_at=created_at)
         return Delivery(message, attempt, failures, receiver, box, bool(late), task or None)
 
     def finish(
@@ -246,7 +246,8 @@ class Inbox(Letters):
             answered = message.correlation_id or message.message_id
             keys += [own, self.keys.inbox(draft.box), self.keys.knock(draft.box), doorbell.queue, doorbell.wake]
             keys += [used, thread, self.keys.message(answered), self.keys.bell(answered)]
-            args += [self._spec(draft), json.dumps(message.to_json()), pack(draft.body), doorbell.ring]
+            envelope = json.dumps(message.to_json(), separators=(",", ":"))
+            args += [self._spec(draft), envelope, pack(draft.body), doorbell.ring]
         return keys, args
 
     def _spec(self, draft: Draft) -> str:

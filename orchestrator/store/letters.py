@@ -103,9 +103,19 @@ class Letters:
         return blocking.blpop([self.keys.knock(box) for box in boxes], timeout=timeout_s) is not None
 
 
+def open_letter(
+    message_id: str, sender: str, to: str, kind: str, priority: str, *, envelope: str, body: str, created_at: int
+) -> AgentMessage:
+    """A message of what the store keeps of it."""
+    known = {"message_id": message_id, "from_agent": sender, "to_agent": to, "message_type": kind, "priority": priority}
+    return AgentMessage.from_json({**json.loads(envelope), **known}, body=unpack(body), created_at=created_at)
+
+
 def _record(fields: dict[str, str]) -> MessageRecord:
-    created_at = int(fields["created_at"])
-    message = AgentMessage.from_json(json.loads(fields["envelope"]), body=unpack(fields["body"]), created_at=created_at)
+    address = (fields[name] for name in ("id", "from", "to", "type", "priority"))
+    message = open_letter(
+        *address, envelope=fields["envelope"], body=fields["body"], created_at=int(fields["created_at"])
+    )
     tries = [json.loads(fields[f"a:{n}"]) for n in range(1, int(fields["attempt"]) + 1)]
     return MessageRecord(
         message=message,

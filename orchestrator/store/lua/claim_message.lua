@@ -4,14 +4,15 @@
 --       5 a certain message or '', 6 state of a handoff that is claimed (accepted, in_progress), 7 passed-over claims
 --       after which the oldest goes first, 8 ms they must have lasted, 9 the newest schema that the receiver
 --       understands, 10 1: asked again, because no answer came.
--- Returns: {id, attempt, failures, envelope, body, created ms, late, box, task}, or nil: nothing to claim.
+-- Returns: {id, attempt, failures, envelope, body, created ms, late, box, task, from, to, type, priority}, or nil:
+--          nothing to claim.
 -- Cost: O(log n). The one script that makes a key by itself: which message is the next one, only it can know.
 local receiver, lease, ring, wanted = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local SKEW_MS = 5000   -- how often a message of a newer schema is offered while old workers may take it
 
 local function claimed(rec)
   return {rec.id, tonumber(rec.attempt), tonumber(rec.failures or 0), rec.envelope, rec.body, tonumber(rec.created_at),
-    rec.late or '', rec.box, rec.task or ''}
+    rec.late or '', rec.box, rec.task or '', rec.from, rec.to, rec.type, rec.priority}
 end
 
 if ARGV[10] == '1' then
