@@ -45,7 +45,11 @@ def test_an_item_of_a_foreach_inside_another_one_is_the_inner_item(crew: Team) -
           - id: row
             foreach: "${{ inputs.rows }}"
             steps:
-              - {id: cell, foreach: "${{ item }}", agent: hand, task: echo, with: {value: ["${{ item }}", "${{ index }}"]}}
+              - id: cell
+                foreach: "${{ item }}"
+                agent: hand
+                task: echo
+                with: {value: ["${{ item }}", "${{ index }}"]}
         """
     )
     assert output(run, "row") == [[[1, 0], [2, 1]], [[3, 0]]]

@@ -113,8 +113,8 @@ def hear(message: AgentMessage, ctx: Context) -> Json:
     body = message.body
     answer = body["key"] if body.get("answer") else None
     return _work(
-        ctx, body["key"], "", ms=body.get("ms", 0), kind=body.get("kind", "note"), times=body.get("times"), gives=answer,
-        needs=body.get("needs", ""),
+        ctx, body["key"], "", ms=body.get("ms", 0), kind=body.get("kind", "note"), times=body.get("times"),
+        gives=answer, needs=body.get("needs", ""),
     )  # fmt: skip
 
 

@@ -22,12 +22,13 @@ from orchestrator.store.directory import boxes_of
 from tests.faults.oracle import FOLDER, handler_pen
 
 
-def start(url: str, oracle: Path, names: Sequence[str], *, lease_s: float, dies_every: int = 0) -> subprocess.Popen[bytes]:
+def start(
+    url: str, oracle: Path, names: Sequence[str], *, lease_s: float, dies_every: int = 0
+) -> subprocess.Popen[bytes]:
     """Such a process, in a session of its own."""
     told = {"url": url, "oracle": str(oracle), "names": list(names), "lease_s": lease_s, "dies_every": dies_every}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.hearers", json.dumps(told)], stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    words = [sys.executable, "-m", "tests.faults.hearers", json.dumps(told)]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 class Hearer:

@@ -166,5 +166,7 @@ def test_a_join_is_recorded_once_whatever_happens_to_its_members(trial: Trial) -
         ],
         load=f"{total} runs of {WIDTH} members and a join, {EACH} workers x {CONCURRENCY}, lease {LEASE_S:g} s",
         about="A fifth each: foreach, nested foreach, chord, a poisoned member that ends the run, one that is skipped.",
-        counts={"runs": total, "worker kills": storm.counts["kill"], "members killed": died, "rings doubled": echo.pushed},
-    )
+        counts={
+            "runs": total, "worker kills": storm.counts["kill"], "members killed": died, "doubled": echo.pushed,
+        },
+    )  # fmt: skip

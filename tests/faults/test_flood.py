@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import subprocess
 import time
@@ -35,12 +34,14 @@ AGAIN = re.compile(r"WARNING sending \S+ \S+ again")
 @pytest.mark.timeout(500)
 def test_urgent_messages_pass_a_flood_and_none_of_it_is_lost(trial: Trial) -> None:
     each = trial.scale(FLOOD) // FLOODERS
-    flood_s = FLOOD_S * trial.load if trial.load < 1 else FLOOD_S
+    flood_s = FLOOD_S * trial.load
     with Server(trial.folder / "server") as server:
         fleet = trial.fleet(url=server.url, durability="always", journal_events=1_000_000)
         fleet.start(*NAMES, concurrency=2)
         flooders = [
-            start_sender_process(server.url, trial.oracle, each, to=NAMES, name=f"flood{n}", rate=each / flood_s, threads=8)
+            start_sender_process(
+                server.url, trial.oracle, each, to=NAMES, name=f"flood{n}", rate=each / flood_s, threads=8
+            )
             for n in range(FLOODERS)
         ]
         wait_until(lambda: trial.count("try"), what="the flood", timeout_s=60, every_s=0.05)
@@ -100,9 +101,7 @@ def test_messages_that_wait_take_little_room_and_a_full_server_says_so(trial: Tr
         sent_s = time.monotonic() - began_s
         each = (_used_bytes(beside) - empty) / sent
         server.config(maxmemory=str(round((_used_bytes(beside) + AT_ONCE * each) / FULL)))
-        with pytest.raises(QueueFull, match="MB are used"):
-            for _ in itertools.count():
-                sent += _send(fleet, AT_ONCE)
+        sent += _send_until_full(fleet)
         states = _states(fleet)
         trial.report(
             None,
@@ -124,6 +123,17 @@ def _send(fleet: Fleet, count: int) -> int:
     drafts = [draft_message(settings, to="delta", sender="tester", content=text) for _ in range(count)]
     with fleet.client.asking():
         return len(office.post(drafts))
+
+
+def _send_until_full(fleet: Fleet) -> int:
+    """How many more were accepted before one was refused."""
+    sent = 0
+    while True:
+        try:
+            sent += _send(fleet, AT_ONCE)
+        except QueueFull as error:
+            print(error.message)
+            return sent
 
 
 def _used_bytes(server: Any) -> int:
@@ -163,7 +173,8 @@ def test_a_backlog_that_is_merely_long_makes_no_extra_messages(trial: Trial) -> 
     lasted_s = time.monotonic() - began_s
     for run in fleet.client.runs(limit=runs):
         fleet.client.run(run.id).cancel()
-    verdict = trial.judge(fleet, timeout_s=60, outputs=lambda key: fan_outputs(WIDTH), endings=lambda key: {"cancelled", "succeeded"})
+    ends = {"cancelled", "succeeded"}
+    verdict = trial.judge(fleet, timeout_s=60, outputs=lambda key: fan_outputs(WIDTH), endings=lambda key: ends)
     trial.report(
         verdict,
         [

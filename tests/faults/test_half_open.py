@@ -60,7 +60,7 @@ def _timed(fleet: Fleet, words: tuple[str, ...]) -> Callable[[], Ended]:
 def _late(words: tuple[str, ...], ended: Ended, allowed_s: float) -> float:
     """Seconds beyond what it may take."""
     done, took_s = ended
-    print(f"{took_s:5.1f} s, exit {done.returncode}: {' '.join(words)}: {done.stderr.strip()[-160:]}")
+    print(f"{took_s:5.1f} s, exit {done.returncode}: {' '.join(words)}: {done.stderr.strip()[-120:]}")
     assert "Traceback" not in done.stderr, (words, done.stderr)
     return took_s - allowed_s
 
@@ -78,11 +78,11 @@ def _first_starts(book: Book, healed_s: float) -> list[float]:
 @pytest.mark.parametrize(
     "for_good",
     [
-        pytest.param(True, marks=pytest.mark.fault("F14", "half-open TCP, old connections never work again", star=True)),
+        pytest.param(True, marks=pytest.mark.fault("F14", "half-open TCP, connections forgotten for good", star=True)),
         pytest.param(False, marks=pytest.mark.fault("F14b", "half-open TCP, what was held flows on")),
     ],
 )
-def test_a_link_that_is_silently_dead_is_noticed_and_nothing_hangs(trial: Trial, for_good: bool) -> None:
+def test_a_silent_link_is_noticed_and_nothing_hangs(trial: Trial, for_good: bool) -> None:
     cut_s = max(SHORTEST_CUT_S, CUT_S * trial.load)
     total = round(RATE * (BEFORE_S + cut_s + AFTER_S))
     with Server(trial.folder / "server") as server, Proxy(server.url, seed=trial.seed) as proxy:
@@ -121,13 +121,14 @@ def test_a_link_that_is_silently_dead_is_noticed_and_nothing_hangs(trial: Trial,
         verdict = trial.judge(fleet, timeout_s=90)
         book = Book.read(trial.oracle)
         healed_s = next(line["at_s"] for line in book.faults if line["what"] == "healed")
+        slowest_s = max(_first_starts(book, healed_s))
         assert all(worker.alive for worker in workers)
         trial.report(
             verdict,
             [
                 Target("lost", verdict.counts["lost"], 0),
                 Target("workers noticed after", round(noticed_s, 1), 20, "s", timing=True),
-                Target("recovery of the slowest worker", round(max(_first_starts(book, healed_s)), 2), 15, "s", timing=True),
+                Target("recovery of the slowest worker", round(slowest_s, 2), 15, "s", timing=True),
                 Target("commands beyond their time, the slowest", round(max(late), 1), PYTHON_S, "s", timing=True),
             ],
             load=f"{total} messages of {HANDLER_MS} ms, {len(late)} commands, {cut_s:g} s without a word",

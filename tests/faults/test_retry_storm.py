@@ -48,7 +48,7 @@ def test_retries_do_not_bury_a_dependency_that_is_away(trial: Trial) -> None:
             Target("highest rate while it is down", round(_most_a_second(down) / normal, 2), 2, "x normal"),
             Target("highest rate when it is back", round(_most_a_second(up) / normal, 2), 3, "x normal"),
         ],
-        load=f"{total} messages in {SENT_IN_S:g} s, {DOWN_S:g} s down, retries after {DELAY_S:g} s, then twice as long each",
+        load=f"{total} messages in {SENT_IN_S:g} s, {DOWN_S:g} s down, first retry after {DELAY_S:g} s, doubled",
         counts={"calls while down": len(down), "calls when back": len(up)},
     )
 

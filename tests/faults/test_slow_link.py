@@ -28,9 +28,8 @@ def test_a_ragged_link_loses_nothing_and_never_gets_out_of_step(trial: Trial) ->
         workers = fleet.start(*AGENTS)
         ragged: list[Toxic] = [Latency(ms=LATENCY_MS, jitter_ms=JITTER_MS)]
         for stream in ("up", "down"):
-            ragged += [
-                Bandwidth(stream, bytes_s=BYTES_S), LimitData(stream, size_bytes=RESET_WITHIN_BYTES, spread=True), Slicer(stream),
-            ]  # fmt: skip
+            cut = LimitData(stream, size_bytes=RESET_WITHIN_BYTES, spread=True)
+            ragged += [Bandwidth(stream, bytes_s=BYTES_S), cut, Slicer(stream)]
         fleet.note("fault", "link")
         with proxy.toxic(*ragged):
             with trial.messages(fleet, total, to=AGENTS, rate=RATE):
@@ -45,6 +44,6 @@ def test_a_ragged_link_loses_nothing_and_never_gets_out_of_step(trial: Trial) ->
                 Target("lost", verdict.counts["lost"], 0),
                 Target("words out of step", len(wild), 0),
             ],
-            load=f"{total} messages, the workers behind {LATENCY_MS} ms ± {JITTER_MS}, {BYTES_S} B/s, pieces of one byte",
+            load=f"{total} messages, workers behind {LATENCY_MS} ms ± {JITTER_MS}, {BYTES_S} B/s, single bytes",
             counts={"resets": proxy.resets},
         )
