@@ -78,10 +78,10 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
     "unacked_mutex_expire": 30,
     # Five levels for the five words.
     "priority_steps": list(PRIORITY_STEPS),
-    # Seconds: a half-open connection is noticed within 20, by the consumer (kombu waits for the answer to a BLPOP so
-    # long beyond its time-out of 2) and by whoever publishes.
-    "health_check_interval": 10,
+    # Seconds between checks of the connections that wait; one that is half open is given up within three of them.
+    "health_check_interval": 5,
     "socket_keepalive": True,
-    "socket_timeout": 15,
+    # Seconds for an answer. The event loop stands still for each connection that a router has forgotten, one by one.
+    "socket_timeout": 5,
     "socket_connect_timeout": 5,
 }

@@ -1,7 +1,8 @@
 """The agents of the fault tests. Each handler notes in the oracle that it starts, has its effect, and ends.
 
 A message's body and a task's parameters say what the handler does: `{"key": K, "ms": 200, "kind": "die", "times": 1}`
-works for 200 ms and kills its process, at the first attempt only. `kind` is a name of `KINDS`.
+works for 200 ms and kills its process, at the first attempt only. `kind` is a name of `KINDS`; a message's `needs` is a
+file without which its handler fails.
 """
 
 from __future__ import annotations
@@ -87,10 +88,14 @@ def digest(place: str, got: Json) -> str:
     return hashlib.sha256(f"{place} {json.dumps(got, sort_keys=True)}".encode()).hexdigest()[:16]
 
 
-def _work(ctx: Context, key: str, step: str, *, ms: float, kind: str, times: int | None, gives: Json = None) -> Json:
+def _work(
+    ctx: Context, key: str, step: str, *, ms: float, kind: str, times: int | None, gives: Json = None, needs: str = ""
+) -> Json:
     pen = handler_pen()
     where = {"step": step, "attempt": ctx.attempt, "run": ctx.run_id, "message": ctx.message_id}
     pen.write("start", key, **where)
+    if needs and not os.path.exists(needs):
+        raise Poison("what it depends on is away")
     time.sleep(ms / 1000)
     odd = KINDS[kind]() if times is None or ctx.attempt <= times else None
     pen.write("effect", key, **where)
@@ -107,7 +112,8 @@ def hear(message: AgentMessage, ctx: Context) -> Json:
     body = message.body
     answer = body["key"] if body.get("answer") else None
     return _work(
-        ctx, body["key"], "", ms=body.get("ms", 0), kind=body.get("kind", "note"), times=body.get("times"), gives=answer
+        ctx, body["key"], "", ms=body.get("ms", 0), kind=body.get("kind", "note"), times=body.get("times"),
+        gives=answer, needs=body.get("needs", ""),
     )  # fmt: skip
 
 

@@ -222,6 +222,7 @@ class Link:
         self.commands = Commands()
         self.dropping = False
         self.last_words = b""
+        self.forgotten = False
 
     def end(self, *, reset: bool) -> None:
         """The server's side ends by FIN, so that it does what it was sent before."""
@@ -253,6 +254,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self.port = 0
+        self.resets = 0
 
     def __enter__(self) -> Proxy:
         self._thread.start()
@@ -303,6 +305,11 @@ class Proxy:
         """End all connections by RST; new ones are taken."""
         self._call(self._cut())
 
+    def forget(self) -> None:
+        """The connections that there are carry nothing any more, for good, and nobody is told; new ones work. As when
+        a router has lost its table."""
+        self._call(self._forget())
+
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -323,6 +330,10 @@ class Proxy:
         for link in list(self._links):
             link.end(reset=True)
 
+    async def _forget(self) -> None:
+        for link in self._links:
+            link.forgotten = True
+
     async def _finish(self) -> None:
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
@@ -342,6 +353,7 @@ class Proxy:
                 self._pump("up", from_client, to_server, link), self._pump("down", from_server, to_client, link)
             )
         except Cut as cut:
+            self.resets += cut.reset
             if link.last_words:
                 to_client.write(link.last_words)
                 await asyncio.sleep(MOMENT_S)
@@ -371,6 +383,8 @@ class Proxy:
             pieces = [data]
             for toxic in [toxic for toxic in self._toxics if toxic.stream == stream]:
                 pieces = [part for piece in pieces for part in await toxic.treat(piece, link, self._chance)]
+            if link.forgotten:
+                await asyncio.Event().wait()
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()

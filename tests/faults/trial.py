@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from tests.faults import senders
 from tests.faults.checker import Checker, Verdict
 from tests.faults.fleet import Fleet
+from tests.faults.oracle import read_lines
 
 Json = Any
 T = TypeVar("T")
@@ -93,6 +94,10 @@ class Trial:
     def runs(self, fleet: Fleet, total: int, **options: Any) -> senders.Sender:
         """See `senders.runs`."""
         return senders.runs(fleet.client, self.oracle, total, **options)
+
+    def count(self, *whats: str) -> int:
+        """How many lines of these kinds the oracle has: `accepted`, `refused`, `start`, `end`."""
+        return sum(line["what"] in whats for line in read_lines(self.oracle))
 
     def judge(self, fleet: Fleet, *, timeout_s: float = 60.0, **options: Any) -> Verdict:
         """Wait for the end of everything accepted and compare; options: of `Checker`. Does not fail: `report` does."""
