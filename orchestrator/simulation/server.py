@@ -144,8 +144,11 @@ class MemoryServer:
             return [member, _number(score)]
         return []
 
-    def _do_zremrangebyrank(self, key: str, first: str, last: str) -> int:
-        return self._drop(key, self._do_zrange(key, first, last)) if int(last) + self._do_zcard(key) >= 0 else 0
+    def _do_zcount(self, key: str, first: str, last: str) -> int:
+        return sum(float(first) <= score <= float(last) for _, score in self._ordered(key))
+
+    def _do_zremrangebyscore(self, key: str, first: str, last: str) -> int:
+        return self._drop(key, [m for m, score in self._ordered(key) if float(first) <= score <= float(last)])
 
     def _do_sadd(self, key: str, *members: str) -> int:
         self._data.setdefault(key, {}).update(dict.fromkeys(members, 0.0))

@@ -40,16 +40,22 @@ local function wait_for(limit)
     return NOW + LIMIT_POLL_MS
   end
   rec.reserved = rec.reserved or {}
-  local due = rec.reserved[limit.key]
-  if not due then
-    due = NOW
-    local oldest = redis.call('ZRANGE', key, -limit.rate, -limit.rate, 'WITHSCORES')
-    if oldest[2] then due = math.max(NOW, tonumber(oldest[2]) + limit.per_ms) end
-    redis.call('ZADD', key, due, RUN_ID .. ' ' .. id .. ' ' .. (rec.attempt or 0))
-    redis.call('ZREMRANGEBYRANK', key, 0, -(limit.rate + 1))
-    redis.call('PEXPIRE', key, due - NOW + limit.per_ms)
-    rec.reserved[limit.key] = due
+  local member = RUN_ID .. ' ' .. id .. ' ' .. (rec.attempt or 0)
+  local due, nth = rec.reserved[limit.key], {}
+  redis.call('ZREM', key, member)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - limit.per_ms)
+  if not due then   -- behind all that have a moment
+    due, nth = NOW, redis.call('ZRANGE', key, -limit.rate, -limit.rate, 'WITHSCORES')
+  elseif due <= NOW then   -- behind those that have started, which may have been later than they were to
+    local started = redis.call('ZCOUNT', key, '-inf', NOW)
+    if started >= limit.rate then
+      nth = redis.call('ZRANGE', key, started - limit.rate, started - limit.rate, 'WITHSCORES')
+    end
   end
+  if nth[2] then due = math.max(due, tonumber(nth[2]) + limit.per_ms) end
+  rec.reserved[limit.key] = due
+  redis.call('ZADD', key, math.max(due, NOW), member)
+  redis.call('PEXPIRE', key, math.max(due - NOW, 0) + limit.per_ms)
   if due > NOW then return due end
 end
 
