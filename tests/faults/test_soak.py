@@ -173,12 +173,12 @@ class Trouble:
 
 
 class Usage:
-    """What the processes of a worker use: resident bytes and open files."""
+    """What the main process of a worker uses: resident bytes and open files. Its children are new ones now and then."""
 
     def __init__(self, worker: Worker) -> None:
-        pids = worker.pids()
-        self.rss = sum(map(resident_bytes, pids))
-        self.handles = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+        (pid,) = worker.pids("main")
+        self.rss = resident_bytes(pid)
+        self.handles = len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def resident_bytes(pid: int) -> int:
