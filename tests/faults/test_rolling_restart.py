@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from tests.faults.checker import Checker
 from tests.faults.fleet import Fleet, Worker
 from tests.faults.oracle import Book, Try
 from tests.faults.trial import Target, Trial
@@ -17,7 +18,7 @@ WORKERS, CONCURRENCY = 4, 2
 RATE = 50.0
 SECONDS = 60
 LEASE_S = 2.0
-HANDLER_MS = 100
+BUSY = 0.65  # of the slots of all workers: so much is cut off by a stop that does not wait
 
 
 @pytest.mark.fault("F05", "rolling restart by SIGTERM, then by SIGQUIT")
@@ -52,13 +53,15 @@ def roll(
 ) -> int:
     """Restart one worker after the other while messages come, for so long, and each of them at least once."""
     ends_s, count = time.monotonic() + seconds, 0
-    sender = trial.messages(fleet, 1_000_000, name=name, body={"ms": HANDLER_MS}, rate=rate)
+    body = {"ms": 1000 * BUSY * WORKERS * CONCURRENCY / rate}
+    sender = trial.messages(fleet, 1_000_000, name=name, body=body, rate=rate)
     sender.start()
     while count < WORKERS or time.monotonic() < ends_s:
         restart(fleet, fleet.workers[0])
         count += 1
     sender.stop()
     sender.join()
+    Checker(fleet.client, trial.oracle).settle(30)
     return count
 
 
