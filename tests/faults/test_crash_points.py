@@ -7,8 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -115,13 +115,15 @@ def test_every_run_and_message_ends_right_wherever_a_process_dies(trial: Trial) 
 
 def await_the_end(fleet: Fleet, oracle: Path, died: Counter[str]) -> None:
     """Until everything is over, start again what has died."""
-    checker, until_s = Checker(fleet.client, oracle), time.monotonic() + SETTLE_S
-    while not checker.settle(0) and time.monotonic() < until_s:
-        for worker in [worker for worker in fleet.workers if not worker.alive]:
-            died[worker.agent] += worker.process.returncode == -signal.SIGKILL
-            worker.kill()  # what is left of its pool
-            point = CrashPoint(worker.agent)
-            fleet.replace(worker, concurrency=1, supervised=False, environment={VARIABLE: f"{point}:{NTH[point]}"})
+    checker = Checker(fleet.client, oracle)
+    with ThreadPoolExecutor(1) as pool:
+        over = pool.submit(checker.settle, SETTLE_S)
+        while not wait([over], timeout=0.1).done:
+            for worker in [worker for worker in fleet.workers if not worker.alive]:
+                died[worker.agent] += worker.process.returncode == -signal.SIGKILL
+                worker.kill()  # what is left of its pool
+                told = {VARIABLE: f"{worker.agent}:{NTH[CrashPoint(worker.agent)]}"}
+                fleet.replace(worker, concurrency=1, supervised=False, environment=told)
 
 
 def children_died(log: str, book: Book) -> Counter[str]:
