@@ -239,11 +239,14 @@ class Fleet:
         """Tell the oracle of a fault that the test itself made, such as a dead server, and of its end."""
         self._pen.write(what, kind, kind=kind, **fields)
 
-    def call(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command of `orchestrator` to its end."""
+    def call(
+        self, *words: str, timeout_s: float = 60, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of `orchestrator` to its end. `environment`: what it is told besides."""
         return subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words], cwd=self.folder, env=self.environment, timeout=timeout_s,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            [sys.executable, "-m", "orchestrator", *words], cwd=self.folder, timeout=timeout_s,
+            env={**self.environment, **(environment or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False,
         )  # fmt: skip
 
     def left_behind(self, timeout_s: float = 20) -> dict[str, int]:

@@ -27,7 +27,7 @@ HANDLER_MS = 300
 PATIENCE_S = 4.0
 DEADLINE_S = 5.0  # of a command that has no --timeout; `ORCHESTRATOR_DEADLINE_S`
 LANES = 2
-PYTHON_S = 10.0  # to start, on a machine that is busy
+BEYOND_S = 5.0  # what a command may take beyond its time and that of the same Python beside it, which has a good link
 NOTICED = re.compile(r"WARNING (heartbeat|keeper|consumer): .*(Timeout|Connection|ReplyLost)")
 
 #: Commands during the cut, and the seconds that each may take.
@@ -50,15 +50,20 @@ Ended = tuple[subprocess.CompletedProcess[str], float]
 
 
 def _timed(fleet: Fleet, words: tuple[str, ...]) -> Callable[[], Ended]:
+    direct = {"ORCHESTRATOR_URL": fleet.client.url}
+
     def call() -> Ended:
         began_s = time.monotonic()
-        return fleet.call(*words, timeout_s=90), time.monotonic() - began_s
+        done = fleet.call(*words, timeout_s=90)
+        ended_s = time.monotonic()
+        fleet.call("agents", environment=direct)
+        return done, 2 * ended_s - began_s - time.monotonic()
 
     return call
 
 
 def _late(words: tuple[str, ...], ended: Ended, allowed_s: float) -> float:
-    """Seconds beyond what it may take."""
+    """Seconds beyond what it may take, without those that Python takes on this machine at this moment."""
     done, took_s = ended
     print(f"{took_s:5.1f} s, exit {done.returncode}: {' '.join(words)}: {done.stderr.strip()[-120:]}")
     assert "Traceback" not in done.stderr, (words, done.stderr)
@@ -129,7 +134,7 @@ def test_a_silent_link_is_noticed_and_nothing_hangs(trial: Trial, for_good: bool
                 Target("lost", verdict.counts["lost"], 0),
                 Target("workers noticed after", round(noticed_s, 1), 20, "s", timing=True),
                 Target("recovery of the slowest worker", round(slowest_s, 2), 15, "s", timing=True),
-                Target("commands beyond their time, the slowest", round(max(late), 1), PYTHON_S, "s", timing=True),
+                Target("commands beyond their time, the slowest", round(max(late), 1), BEYOND_S, "s", timing=True),
             ],
             load=f"{total} messages of {HANDLER_MS} ms, {len(late)} commands, {cut_s:g} s without a word",
             counts={"commands": len(late)},

@@ -16,7 +16,7 @@ from tests.faults.servers import Server
 from tests.faults.trial import Target, Trial
 from tests.waiting import wait_until
 
-CLIENTS = 64  # `maxclients`; the crowd takes what the workers leave
+CLIENTS = 20  # `maxclients`: enough for one worker; the crowd takes what it leaves
 FILES = 64  # `ulimit -n` of a worker
 COMMANDS = 26
 FULL_S = 20.0
@@ -53,12 +53,13 @@ def test_a_server_without_room_for_clients_says_so_and_work_goes_on_after(trial:
     commands = max(4, trial.scale(COMMANDS))
     with Server(trial.folder / "server", maxclients=str(CLIENTS)) as server, server.client() as beside:
         fleet = trial.fleet(url=server.url, durability="always")
-        workers = fleet.start("alpha", each=2, concurrency=1, before=("prlimit", f"--nofile={FILES}"))
+        workers = fleet.start("alpha", concurrency=1, before=("prlimit", f"--nofile={FILES}"))
         mains = [worker.pids("main") for worker in workers]
         crowd = Crowd(server)
         sender = trial.messages(fleet, 1_000_000, rate=RATE, insists=True)
         with sender:
             wait_until(lambda: trial.count("end") >= RATE, what="the first messages", timeout_s=60, every_s=0.1)
+            beside.ping()  # its place is taken before
             fleet.note("fault", "crowd")
             crowd.fill()
             beside.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -67,8 +68,8 @@ def test_a_server_without_room_for_clients_says_so_and_work_goes_on_after(trial:
             while time.monotonic() < until_s or refusals < commands:
                 crowd.fill()
                 refusals += _refused(fleet)
-            crowd.leave()
             fleet.note("healed", "crowd")
+            crowd.leave()
             accepted = trial.count("accepted")
             wait_until(lambda: trial.count("accepted") > accepted + RATE, what="sends", timeout_s=60, every_s=0.1)
             sender.stop()
@@ -115,5 +116,5 @@ def _leak(server: Server, times: int) -> tuple[int, int]:
 def _visit(settings: Settings) -> None:
     with Client(settings) as client:
         client.agents()
-        client.blocking().ping()
+        client.blocking.ping()
     leave(client.url)
