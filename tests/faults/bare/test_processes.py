@@ -221,7 +221,7 @@ def test_poison(trial: Trial) -> None:
     trial.report(
         None,
         counts=counts,
-        load=f"{POISON} tasks that kill their child whenever they run, {POISON_S:g} s, 10 good ones a second, 1 worker x 4",
+        load=f"{POISON} tasks that kill their child at every run, {POISON_S:g} s, 10 good ones a second, 1 worker x 4",
         about="with the best settings there is no limit of attempts",
     )
 
