@@ -48,19 +48,20 @@ class Place:
 
     accepted: set[str]
     ended: set[str]
+    running: set[str]
     queued: set[str]
     unacked: set[str]
     failed: set[str]
 
     @property
     def waiting(self) -> set[str]:
-        """Neither ended nor recorded as failed, but the broker still has it."""
-        return (self.queued | self.unacked) & self.accepted - self.ended - self.failed
+        """Neither ended nor recorded as failed, but the broker or a worker that lives still has it."""
+        return (self.queued | self.unacked | self.running) & self.accepted - self.ended - self.failed
 
     @property
     def lost(self) -> set[str]:
-        """Accepted, not ended, nowhere in the broker, and no failure recorded: nobody will ever hear of it."""
-        return self.accepted - self.ended - self.queued - self.unacked - self.failed
+        """Accepted, not ended, nobody has it any more, and no failure is recorded: nobody will ever hear of it."""
+        return self.accepted - self.ended - self.failed - self.waiting
 
 
 class Bare:
@@ -85,7 +86,7 @@ class Bare:
         self.server = server or trial.enter(Server(self.folder / "server", tcp=True))
         self.workers: list[Worker] = []
         self.pen = Pen(self.oracle, "faults")
-        self.refusals: Json = {}
+        self.exits = 0  # workers that have ended by themselves
         self._numbers = count(1)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ORCHESTRATOR_", "CELERY_"))}
         self._environment = kept | {
@@ -117,13 +118,16 @@ class Bare:
         pipe.write(json.dumps({**job, "until": str(until) if until else ""}).encode() + b"\n")
         pipe.flush()
 
-    def sent(self) -> Json:
-        """What came of `begin`."""
-        return json.loads(self._sender.stdout.readline())  # type: ignore[union-attr]
+    def sent(self) -> None:
+        """Wait for the end of `begin`."""
+        assert self._hear() == "done"
 
-    def send(self, keys: Iterable[str], task: str = "work", **options: Json) -> Json:
+    def send(self, keys: Iterable[str], task: str = "work", **options: Json) -> None:
         self.begin(keys, task, **options)
-        return self.sent()
+        self.sent()
+
+    def _hear(self) -> Json:
+        return json.loads(self._sender.stdout.readline())  # type: ignore[union-attr]
 
     # --- workers -------------------------------------------------------------------------------------------------
 
@@ -166,10 +170,19 @@ class Bare:
         self.workers.remove(worker)
         return self.start(queue=worker.agent, **options)[0]
 
-    @property
-    def dead(self) -> int:
-        """Workers that have ended and were not replaced."""
-        return sum(not worker.alive for worker in self.workers)
+    def tend(self) -> None:
+        """What a supervisor does: start again the workers that have ended."""
+        for worker in [worker for worker in self.workers if not worker.alive]:
+            self.exits += 1
+            worker.kill()
+            self.replace(worker, wait=False)
+
+    def wait(self, seconds: float) -> None:
+        """So long, under a supervisor."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            self.tend()
+            time.sleep(min(0.2, left_s))
 
     # --- what became of it ---------------------------------------------------------------------------------------
 
@@ -178,14 +191,16 @@ class Bare:
         return Book.read(self.oracle)
 
     def place(self) -> Place:
-        """Of tasks of one step each. Asks the server itself, which the proxy is not before."""
-        book = self.book
-        ids = {fate.id: key for key, fate in book.fates.items() if fate.id}
-        with self.server.client() as client:
+        """Of tasks of one step each. Asks in the order in which a task goes, so that none is missed on its way."""
+        ids = {fate.id: key for key, fate in self.book.fates.items() if fate.id}
+        with self.server.client() as client:  # the proxy is not before it
             queued, unacked = self.queued(client), self.unacked(client)
             failed = {key for given, key in ids.items() if _failed(client.get(f"celery-task-meta-{given}"))}
-        ended = {one.key for one in book.tries if one.end_s is not None}
-        return Place(set(ids.values()), ended, set(queued), set(unacked), failed)
+        tries = self.book.tries
+        ended = {one.key for one in tries if one.end_s is not None}
+        alive = {pid for worker in self.workers for pid in worker.pids()}
+        running = {one.key for one in tries if one.end_s is None and one.pid in alive}
+        return Place(set(ids.values()), ended, running, set(queued), set(unacked), failed - ended)
 
     def queued(self, client: redis.Redis) -> list[str]:
         """The key of every message in the queues, whichever its priority; of those that are readable."""
@@ -194,6 +209,21 @@ class Bare:
 
     def unacked(self, client: redis.Redis) -> list[str]:
         return [key for text in client.hvals("unacked") if (key := _key(json.dumps(json.loads(text)[0])))]
+
+    @property
+    def refused(self) -> int:
+        """Sends that raised."""
+        return sum(len(fate.refused) for fate in self.book.fates.values())
+
+    @property
+    def slowest_send_s(self) -> float:
+        tried, slowest = {}, 0.0
+        for line in self.book.lines:
+            if line["what"] == "try":
+                tried[line["key"]] = line["at_s"]
+            elif line["what"] in ("accepted", "refused"):
+                slowest = max(slowest, line["at_s"] - tried[line["key"]])
+        return round(slowest, 1)
 
     def runs(self) -> dict[str, int]:
         """key -> how often it came to its effect."""
@@ -207,23 +237,22 @@ class Bare:
         place = self.place()
         assert place.accepted, "nothing was accepted: nothing is measured"
         return {
-            "accepted": len(place.accepted), "ended": len(place.ended & place.accepted), "failed": len(place.failed),
+            "refused": self.refused, "accepted": len(place.accepted), "ended": len(place.ended & place.accepted), "failed": len(place.failed),
             "waiting": len(place.waiting), "lost": len(place.lost),
             "duplicated_effects": sum(times - 1 for times in self.runs().values() if times > 1),
-            "workers_dead": self.dead, **more,
+            "workers_dead": self.exits, **more,
         }  # fmt: skip
 
-    def settle(self, timeout_s: float) -> float:
-        """Wait until all that is accepted has ended or failed or is lost; gives up quietly. Seconds it took."""
-        began_s = time.monotonic()
-        while self.place().waiting and time.monotonic() - began_s < timeout_s:
-            time.sleep(0.2)
-        return time.monotonic() - began_s
+    def settle(self, timeout_s: float) -> None:
+        """Wait, under a supervisor, until all that is accepted has ended or failed or is lost; gives up quietly."""
+        until_s = time.monotonic() + timeout_s
+        while self.place().waiting and time.monotonic() < until_s:
+            self.wait(0.2)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        hello = self.sent()
+        hello = self._hear()
         assert hello["transport"] == STOCK, hello
         assert not hello["foreign"], hello
         return self
