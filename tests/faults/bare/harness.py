@@ -237,8 +237,8 @@ class Bare:
         place = self.place()
         assert place.accepted, "nothing was accepted: nothing is measured"
         return {
-            "refused": self.refused, "accepted": len(place.accepted), "ended": len(place.ended & place.accepted), "failed": len(place.failed),
-            "waiting": len(place.waiting), "lost": len(place.lost),
+            "refused": self.refused, "accepted": len(place.accepted), "ended": len(place.ended & place.accepted),
+            "failed": len(place.failed), "waiting": len(place.waiting), "lost": len(place.lost),
             "duplicated_effects": sum(times - 1 for times in self.runs().values() if times > 1),
             "workers_dead": self.exits, **more,
         }  # fmt: skip
