@@ -21,7 +21,7 @@ from tests.faults.servers import Server
 from tests.faults.trial import Target, Trial
 from tests.waiting import wait_until
 
-FLOOD, FLOOD_S, FLOODERS = 10_000, 10.0, 2
+FLOOD, FLOOD_S, FLOODERS = 10_000, 10.0, 4
 HIGH_RATE = 10.0  # messages a second with a higher priority than the flood
 WAITING, AT_ONCE, BODY_BYTES = 100_000, 500, 200
 WAITING_BYTES = 2000
