@@ -65,7 +65,7 @@ def worker(
     registry = load_agents(settings.agents)
     wanted = list(dict.fromkeys(names or registry.names))
     _check_names(registry, wanted)
-    require_strong_server(settings)
+    require_strong_server(settings, may_be_away=True)
     process = agent_process(settings, registry, log_level=log_level, concurrency=concurrency, pool=cast(Pool, pool))
     Supervisor(process).run(wanted)
 

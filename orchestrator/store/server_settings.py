@@ -38,15 +38,16 @@ class Finding:
     advice: str = ""
 
 
-def require_strong_server(settings: Settings) -> None:
+def require_strong_server(settings: Settings, *, may_be_away: bool = False) -> None:
     """Refuse a configured server that can lose accepted work. Does not start the embedded one, which cannot.
 
-    For the beginning of a command that starts workers, before it forks them. A server that is away or does not tell
-    its settings is no reason to refuse, and neither is one that a power cut may cost more than was asked for: these
-    are logged.
+    For the beginning of a command that starts workers, before it forks them. A server that does not tell its settings
+    is no reason to refuse, and neither is one that a power cut may cost more than was asked for: these are logged.
 
+    Args:
+        may_be_away: a server that does not answer is waited for later, and only logged now.
     Raises:
-        ServerTooWeak: a line for each weakness.
+        ServerTooWeak: a line for each weakness. StoreUnavailable: it does not answer, and may not be away.
     """
     if settings.url is None:
         return
@@ -54,6 +55,8 @@ def require_strong_server(settings: Settings) -> None:
         with visit(settings.url, deadline_s=settings.deadline_s) as client:
             findings = list(judge_settings(client, settings))
     except StoreUnavailable as error:
+        if not may_be_away:
+            raise
         logger.warning("The settings of the server were not checked: %s", error.message)
         return
     weak = [finding for finding in findings if finding.status == "fail" and finding.check in NEEDED]
