@@ -38,7 +38,7 @@ def test_torn_pops(trial: Trial) -> None:
         None,
         counts={**counts, "best, connections reset": {**under_resets, "resets": resets}},
         load=f"{turns * FROZEN} frozen and killed workers of each setting, {resets} resets",
-        about="what is lost is in no list of the server already while the worker is frozen",
+        about="popped, and not yet in `unacked`",
     )
 
 
@@ -139,8 +139,8 @@ def test_power_cuts(trial: Trial, fsync: str) -> None:
     trial.report(
         None,
         counts={"defaults": {**kept, "doubled": doubled(side), "cuts": cuts}},
-        load=f"{cuts} cuts, {CUT_RATE:g} sends a second, no worker",
-        about="the loss is the server's: Celery asks for no setting of it",
+        load=f"{cuts} cuts, {CUT_RATE:g} sends a second",
+        about="lost by the server; no worker ran",
     )
 
 
@@ -277,7 +277,7 @@ def test_half_open(trial: Trial) -> None:
         None,
         counts={"best": side.counts()},
         load=f"1 worker x 2, 5 tasks a second, {cut_s:g} s without a byte, old connections stay dead",
-        about=f"{noticed}, {resumed} the link was there again",
+        about=f"{noticed}, {resumed} the link was there again; no `socket_timeout`, no keepalive, as by default",
     )
 
 
