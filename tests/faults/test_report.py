@@ -22,3 +22,12 @@ def test_so_is_the_block_of_the_readme() -> None:
 )
 def test_how_many_trials_a_figure_needs(failures: int, trials: int, rate: float) -> None:
     assert report.failure_rate(failures, trials) == pytest.approx(rate, rel=0.01)
+
+
+def test_what_celery_alone_did_stands_beside_the_fault() -> None:
+    ours = {"id": "F01", "title": "a fault", "about": "", "load": "", "share_of_load": 1, "counts": {}, "recovery": {}}
+    ours |= {"targets": [], "broken": [], "passed": True}
+    counts = {"defaults": {"accepted": 9, "lost": 2}, "best": {"accepted": 9, "waiting": 1, "lost": 0}}
+    bare = {"load": "9 tasks", "counts": counts, "about": "1 worker"}
+    [row] = report._rows([ours], {"bare_F01": bare})
+    assert row[-1] == "9 tasks. defaults: accepted 9, lost 2; best: accepted 9, lost 0, waiting 1. 1 worker"

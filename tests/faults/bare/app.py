@@ -47,7 +47,7 @@ def _once(name: str) -> bool:
     return True
 
 
-@app.task(name="work")
+@app.task(name="work")  # type: ignore[untyped-decorator]
 def work(key: str, ms: float = 0, kills: str = "never", pad: str = "", step: str = "") -> int:
     """Take so long, and give this process's id; `kills` its own process `once` or `always`."""
 
@@ -60,30 +60,30 @@ def work(key: str, ms: float = 0, kills: str = "never", pad: str = "", step: str
     return int(_traced(key, step, busy))
 
 
-@app.task(name="member")
+@app.task(name="member")  # type: ignore[untyped-decorator]
 def member(key: str, number: int, ms: float = 0, kills: str = "never") -> int:
     """A member of a chord."""
     return int(work(key, ms, kills, step=str(number)))
 
 
-@app.task(name="body")
+@app.task(name="body")  # type: ignore[untyped-decorator]
 def body(results: list[int], key: str) -> int:
     """What joins a chord."""
     return int(_traced(key, "body", lambda: len(results)))
 
 
-@app.task(name="first")
+@app.task(name="first")  # type: ignore[untyped-decorator]
 def first(key: str) -> str:
     """The first step of a chain; its process dies when it has published the next one, before its result is stored."""
     return str(_traced(key, "first", lambda: key))
 
 
-@app.task(name="second")
+@app.task(name="second")  # type: ignore[untyped-decorator]
 def second(got: str, key: str) -> str:
     return str(_traced(key, "second", lambda: got))
 
 
-@after_task_publish.connect(sender="second")
+@after_task_publish.connect(sender="second")  # type: ignore[untyped-decorator]
 def _crash_between_publish_and_result(body: Any = None, **_: Any) -> None:
     key = body[1]["key"]
     if os.environ.get("BARE_ROLE") == "worker" and _once(f"{key}-published"):

@@ -23,8 +23,6 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any, Self
 
-import redis
-
 from tests.faults.fleet import ROOT, Worker, _sessions
 from tests.faults.oracle import FOLDER, Book, Pen
 from tests.faults.servers import Server
@@ -200,14 +198,14 @@ class Bare:
         ended = {one.key for one in tries if one.end_s is not None}
         alive = {pid for worker in self.workers for pid in worker.pids()}
         running = {one.key for one in tries if one.end_s is None and one.pid in alive}
-        return Place(set(ids.values()), ended, running, set(queued), set(unacked), failed - ended)
+        return Place(set(ids.values()), ended, running, set(queued), set(unacked), failed)
 
-    def queued(self, client: redis.Redis) -> list[str]:
+    def queued(self, client: Json) -> list[str]:
         """The key of every message in the queues, whichever its priority; of those that are readable."""
         lists = [name for name in client.keys(f"{QUEUE}*") if client.type(name) == "list" and not name.endswith("wake")]
         return [key for name in lists for text in client.lrange(name, 0, -1) if (key := _key(text))]
 
-    def unacked(self, client: redis.Redis) -> list[str]:
+    def unacked(self, client: Json) -> list[str]:
         return [key for text in client.hvals("unacked") if (key := _key(json.dumps(json.loads(text)[0])))]
 
     @property
@@ -217,7 +215,8 @@ class Bare:
 
     @property
     def slowest_send_s(self) -> float:
-        tried, slowest = {}, 0.0
+        tried: dict[str, float] = {}
+        slowest = 0.0
         for line in self.book.lines:
             if line["what"] == "try":
                 tried[line["key"]] = line["at_s"]
@@ -237,11 +236,16 @@ class Bare:
         place = self.place()
         assert place.accepted, "nothing was accepted: nothing is measured"
         return {
-            "refused": self.refused, "accepted": len(place.accepted), "ended": len(place.ended & place.accepted),
-            "failed": len(place.failed), "waiting": len(place.waiting), "lost": len(place.lost),
+            "refused": self.refused,
+            "accepted": len(place.accepted),
+            "ended": len(place.ended & place.accepted),
+            "failed": len(place.failed - place.ended),
+            "waiting": len(place.waiting),
+            "lost": len(place.lost),
             "duplicated_effects": sum(times - 1 for times in self.runs().values() if times > 1),
-            "workers_dead": self.exits, **more,
-        }  # fmt: skip
+            "workers_dead": self.exits,
+            **more,
+        }
 
     def settle(self, timeout_s: float) -> None:
         """Wait, under a supervisor, until all that is accepted has ended or failed or is lost; gives up quietly."""

@@ -10,40 +10,41 @@ from functools import partial
 import pytest
 
 from tests.faults.bare.harness import Bare, both, names, together
-from tests.faults.checker import percentile
 from tests.faults.fleet import Worker
 from tests.faults.trial import Trial
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
-TASKS, KILLS = 120, 5
+KILLS, BUSY_RATE = 5, 7.0  # tasks a second
 WAIT_S = 60.0  # for what a dead worker had
-HOUR = "what waits has to wait for the visibility timeout of 1 h"
 
 
 @pytest.mark.fault("bare_F01", "Celery alone: worker and pool `kill -9` in mid-task", star=True)
 def test_workers_killed(trial: Trial) -> None:
-    total, kills = trial.scale(TASKS), max(1, trial.scale(KILLS))
+    kills = max(1, trial.scale(KILLS))
     sides = both(trial)
-    together(*(partial(kill_workers, side, random.Random(trial.seed), total, kills) for side in sides))
+    together(*(partial(kill_workers, side, random.Random(trial.seed), kills) for side in sides))
     trial.report(
         None,
         counts={side.settings: side.counts(kills=kills) for side in sides},
-        load=f"{total} tasks of 500 ms, 2 workers x 2, {kills} kills",
-        about=f"{HOUR}: not taken over within {WAIT_S:g} s",
+        load=f"{BUSY_RATE:g} tasks of 500 ms a second, 2 workers x 2, {kills} kills",
+        about=f"waiting: not taken over within {WAIT_S:g} s (visibility timeout 1 h)",
     )
 
 
-def kill_workers(side: Bare, chance: random.Random, total: int, kills: int) -> None:
+def kill_workers(side: Bare, chance: random.Random, kills: int) -> None:
+    over = side.folder / "stop"
     side.start(2)
-    side.send(names(total), ms=500)
+    side.begin(names(5000), rate=BUSY_RATE, until=over, ms=500)
     for _ in range(kills):
         victim = side.workers[0]
         wait_until(partial(at_work, side, victim), what="a task in its middle", timeout_s=30)
         time.sleep(chance.uniform(0, 0.5))  # the moment of the kill is what is drawn
         victim.kill()
         side.replace(victim)
+    over.touch()
+    side.sent()
     side.settle(WAIT_S)
 
 
@@ -177,6 +178,7 @@ def test_zombies(trial: Trial) -> None:
     pids = zombie.pids("child")
     zombie.freeze()
     frozen_s = time.monotonic()
+    side.wait(VISIBILITY_S)  # a worker looks for what was left soon after its start, and then every 100 s
     side.start(concurrency=ZOMBIES)
     wait_until(lambda: len(side.place().ended) == ZOMBIES, what="the end of what was frozen", timeout_s=150)
     took_s = time.monotonic() - frozen_s
@@ -193,8 +195,8 @@ def test_zombies(trial: Trial) -> None:
                 taken_over_s=round(took_s, 1),
             )
         },
-        load=f"{len(late)} attempts frozen, visibility timeout {VISIBILITY_S} s, another worker starts meanwhile",
-        about="each effect happened twice and the late worker is not told; of two results the first is kept",
+        load=f"{len(late)} attempts frozen, visibility timeout {VISIBILITY_S} s, another worker starts after that",
+        about="late recorded: the result that is kept is the late one",
     )  # fmt: skip
 
 
@@ -205,7 +207,7 @@ def results_of(side: Bare) -> dict[str, object]:
     return {key: json.loads(meta)["result"] for key, meta in metas.items() if meta}
 
 
-POISON, POISON_S = 3, 20.0
+POISON, POISON_S = 3, 12.0
 
 
 @pytest.mark.fault("bare_F21", "Celery alone: tasks that kill their process", star=True)
@@ -217,7 +219,7 @@ def test_poison(trial: Trial) -> None:
         None,
         counts=counts,
         load=f"{POISON} tasks that kill their child each time, 10 good ones a second for {POISON_S:g} s, 1 worker x 4",
-        about="with the best settings there is no limit of attempts",
+        about="still going: when the test ended",
     )
 
 
@@ -225,24 +227,25 @@ def poison(side: Bare) -> None:
     side.start(concurrency=4)
     side.send(names(POISON, "poison"), kills="always")
     side.send(names(round(10 * POISON_S), "good"), rate=10, ms=20)
+    wait_until(lambda: not [key for key in side.place().waiting if key.startswith("good")], what="rest", timeout_s=60)
 
 
-def poison_counts(side: Bare) -> dict[str, float]:
+def poison_counts(side: Bare) -> dict[str, int]:
     book = side.book
     good = [one for one in book.tries if one.key.startswith("good")]
     assert good, "no good task ran"
-    waits = [one.start_s - book.fates[one.key].tried_s for one in good]
     place = side.place()
     return {
         "starts_of_poison": len(book.tries) - len(good),
         "poison_recorded_as_failed": len({key for key in place.failed if key.startswith("poison")}),
         "poison_still_going": len({key for key in place.waiting if key.startswith("poison")}),
-        "good_wait_p95_s": round(percentile(waits, 0.95), 2),
+        "good_accepted": len({key for key in place.accepted if key.startswith("good")}),
+        "good_ended": len({key for key in place.ended if key.startswith("good")}),
         "workers_dead": side.exits,
     }
 
 
-CHORDS, MEMBERS = 10, 10
+CHORDS, MEMBERS = 5, 10
 HUNG_S = 30.0
 
 
@@ -287,7 +290,8 @@ def await_bodies(side: Bare, kind: str, timeout_s: float) -> None:
 
 
 def chords_of(side: Bare) -> dict[str, int]:
-    book, found = side.book, {}
+    book = side.book
+    found: dict[str, int] = {}
     failed = side.place().failed
     for kind in ("doubled", "child", "worker"):
         keys = {key for key in book.fates if key.startswith(kind)}
