@@ -203,7 +203,7 @@ def test_memory_full(trial: Trial) -> None:
     trial.report(
         None,
         counts={side.settings: side.counts() for side in sides},
-        load=f"tasks of {PAD_BYTES // 1000} kB into {ROOM_BYTES // 1_000_000} MB, then no room at all for {FULL_WAIT_S:g} s, "
+        load=f"tasks of {PAD_BYTES // 1000} kB into {ROOM_BYTES // 1_000_000} MB, then no room for {FULL_WAIT_S:g} s, "
         "1 worker x 2 that is started again if it exits",
     )
 
