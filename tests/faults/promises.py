@@ -22,7 +22,8 @@ PROMISES = {
     "P6": "**Poison.** After 3 attempts (the default) a message is in the dead letters with its reason and all errors; "
     "the rest goes on.",
     "P7": "**Latency.** On one machine, idle, durable: p99 under 100 ms from `send()` to the start of the handler.",
-    "P8": "**Reliability.** 99.9 %: of 3,000 runs of 3 steps under a storm of kills, at most the stated number ended wrongly.",
+    "P8": "**Reliability.** 99.9 %: of 3,000 runs of 3 steps under a storm of kills, at most the stated number ended "
+    "wrongly.",
     "P9": "**Delivery rate.** Of messages to a live agent, more than 99 % are done within 60 s under faults; the "
     "others are retrying or dead with a reason, none is missing.",
 }
