@@ -129,7 +129,6 @@ JUNK: dict[str, dict[str, Any]] = {
 
 @pytest.mark.fault("F38d", "junk on a queue of RabbitMQ")
 def test_junk_on_a_queue_of_rabbitmq_ends_no_worker(trial: Trial) -> None:
-    """Celery logs it and throws it away; RabbitMQ has no quarantine of ours."""
     total, times = trial.scale(500), trial.scale(100)
     with rabbit(trial.folder / "rabbit") as broker:
         fleet = trial.fleet(broker_url=broker.url)
@@ -147,9 +146,11 @@ def test_junk_on_a_queue_of_rabbitmq_ends_no_worker(trial: Trial) -> None:
                 what="an empty queue", timeout_s=30,
             )  # fmt: skip
         assert worker.pids("main") == main
+        (quarantine,) = fleet.client.quarantines()
+        missing = len(JUNK) * times - quarantine.count()
         trial.report(
             verdict,
-            [Target("lost", verdict.counts["lost"], 0)],
+            [Target("lost", verdict.counts["lost"], 0), Target("junk that is not in quarantine", missing, 0)],
             load=f"{total} messages, {times} times each of: {', '.join(JUNK)}",
         )
 
