@@ -153,7 +153,7 @@ def _states(fleet: Fleet) -> Counter[str]:
     return found
 
 
-@pytest.mark.fault("F24b", "a backlog of 10,000 steps and one slow worker for 5 minutes")
+@pytest.mark.fault("F24b", "a backlog of 10,000 steps and one slow worker for 5 minutes", star=True)
 @pytest.mark.timeout(500)
 def test_a_backlog_that_is_merely_long_makes_no_extra_messages(trial: Trial) -> None:
     steps = trial.scale(STEPS)
