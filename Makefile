@@ -39,7 +39,7 @@ bench: $(VENV)/.installed
 bench-messages: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.messages
 
-# kill -9 of workers under load, on Celery's own transport and on ours.
+# 200 x kill -9 of workers under load, on Celery's own transport and on ours; writes benchmarks/results/.
 kills: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.transport_kills
 

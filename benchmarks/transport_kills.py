@@ -1,7 +1,8 @@
 """How many messages do SIGKILLs of a busy worker lose, with kombu's transport and with ours?
 
-Run: python -m benchmarks.transport_kills [--kills 40]. Prints JSON. Each side has a server of its own; a message is
-lost if it was published, its task left no mark, and it is neither in its queue nor in `unacked`.
+Run: python -m benchmarks.transport_kills [--kills 200]. Prints JSON, and writes benchmarks/results/. Each side has a
+server of its own; a message is lost if it was published, its task left no mark, and it is neither in its queue nor in
+`unacked`.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def until(predicate: Callable[[], bool], what: str, timeout_s: float = 60) -> No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--transport", choices=["stock", "ours", "both"], default="both")
     arguments = parser.parse_args()
     if arguments.transport != "both":
@@ -133,8 +134,9 @@ def main() -> None:
     command = [sys.executable, "-m", "benchmarks.transport_kills", "--kills", str(arguments.kills), "--transport"]
     outputs = [subprocess.check_output([*command, transport], cwd=ROOT) for transport in ("stock", "ours")]
     versions = {"kombu": kombu.__version__, "redis-py": redis.__version__, "python": sys.version.split()[0]}
-    json.dump({"versions": versions, "results": [json.loads(text) for text in outputs]}, sys.stdout, indent=1)
-    print()
+    document = {"versions": versions, "results": [json.loads(text) for text in outputs]}
+    (ROOT / "benchmarks" / "results" / "transport_kills.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":
