@@ -132,7 +132,8 @@ def test_the_answer_of_a_voided_attempt_changes_nothing(crew: Team) -> None:
     assert (states(run)["slow"], attempts(run)["slow"]) == (CANCELLED, 1)
     run.signal("on")
     assert run.result(10) == {"slow": None}
-    assert names(run, "slow") == ["step.started", "step.cancelled", "step.superseded"]
+    told = ["step.started", "step.cancelled", "step.superseded"]
+    wait_until(lambda: names(run, "slow") == told, what="the late answer to be noted", timeout_s=5)
     assert run.document()["steps"]["slow"]["superseded"][0]["output"] == "late"
 
 
