@@ -20,7 +20,7 @@ from orchestrator.client import Client
 from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
 from orchestrator.runtime.broker import describe
 from orchestrator.settings import Settings, mask_password
-from orchestrator.store.connection import guard
+from orchestrator.store.connection import guard, server_now_ms
 from orchestrator.store.founding import Founding
 from orchestrator.store.server_settings import Finding, judge_settings
 
@@ -118,8 +118,7 @@ def _server(client: Client) -> Iterator[Finding]:
         yield Finding("server", "ok", where)
     yield from judge_settings(store, client.settings)
     yield from _founding(client)
-    seconds, micros = store.time()
-    apart_ms = abs(int(seconds) * 1000 + int(micros) // 1000 - time.time() * 1000)
+    apart_ms = abs(server_now_ms(store) - time.time() * 1000)
     good = apart_ms < CLOCK_MS
     advice = "" if good else "let both machines ask a time server; leases go by the server's clock"
     yield Finding("clock", "ok" if good else "warn", f"{apart_ms / 1000:.1f} s from the server's", advice)

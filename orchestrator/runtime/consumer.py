@@ -29,11 +29,10 @@ class Consumer(Stock):  # type: ignore[misc]
     def _put_aside(self, message: Any, reason: str) -> None:
         queue = message.delivery_info.get("routing_key", "")
         try:
-            self.app.engine.quarantine.put(_raw(message), queue, reason[:200])
+            self.app.engine.quarantine.put(_raw(message), queue, reason)
         except Exception as error:  # it is not acknowledged, so it comes again
             log.error("a message of queue %s %s, and cannot be put aside: %s", queue, reason, error)
             return
-        log.error("a message of queue %s is in quarantine (orchestrator dead): it %s", queue, reason)
         message.reject_log_error(log, self.connection_errors)
 
 

@@ -14,10 +14,12 @@ import redis
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 
+from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.executor import Executor
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.post import PostOffice
-from orchestrator.records import Posted
+from orchestrator.records import Advance, Posted
+from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import Settings
 from orchestrator.store.connection import blocking, connect
@@ -80,6 +82,11 @@ class Engine:
     @property
     def office(self) -> PostOffice:
         return PostOffice(self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish)
+
+    def carry_on(self, advance: Advance) -> None:
+        """Decide and publish what a transition made possible."""
+        for found in carry_on(self.store, advance, self.settings):
+            dispatch(self.app, found.run_id, found.ready, priority=found.priority)
 
     def publish(self, posted: Sequence[Posted]) -> None:
         """Send the rings that the store's scripts could not send."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.failures import next_delay_ms, step_error, unheard, worker_lost
 from orchestrator.agents.mail import wake_message
 from orchestrator.crashpoints import CrashPoint, reach
@@ -19,7 +18,6 @@ from orchestrator.errors import OrchestratorError, RunNotFound, StepTimeout
 from orchestrator.ids import visible_id
 from orchestrator.records import Advance, StepError
 from orchestrator.runtime.broker import empty_queues
-from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.schedule import fire
 from orchestrator.store.founding import Founding
@@ -95,7 +93,7 @@ class Keeper:
     def _do(self, timer: Timer) -> None:
         if timer.kind == "schedule":
             for found in fire(self._engine, timer.run_id):
-                self._carry_on(found)
+                self._engine.carry_on(found)
             return
         try:
             advance = self._actions[timer.kind](timer)
@@ -103,11 +101,7 @@ class Keeper:
             self._engine.timers.drop(timer)
         else:
             if advance is not None:
-                self._carry_on(advance)
-
-    def _carry_on(self, advance: Advance) -> None:
-        for found in carry_on(self._engine.store, advance, self._engine.settings):
-            dispatch(self._app, found.run_id, found.ready, priority=found.priority)
+                self._engine.carry_on(advance)
 
     def _lapse(self, timer: Timer) -> Advance | None:
         if self._server_is_fresh():
@@ -181,7 +175,7 @@ class Keeper:
                 continue
             if advance is not None:
                 log.warning("sending %s %s again: its message seems lost", suspect.run_id, suspect.step_id)
-                self._carry_on(advance)
+                self._engine.carry_on(advance)
 
     def _server_is_fresh(self) -> bool:
         info = self._engine.client.info("server")

@@ -15,10 +15,8 @@ from billiard.exceptions import WorkerLostError
 from celery import Celery
 from celery.worker.request import Request
 
-from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.failures import step_error, worker_lost
 from orchestrator.ids import visible_id
-from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.routing import RUN_STEP, step_of
 from orchestrator.states import MessageState, StepState
@@ -82,7 +80,6 @@ class Undertaker:
     """
 
     def __init__(self, app: Celery, worker: str) -> None:
-        self._app = app
         self._engine: Engine = app.engine
         self._worker = worker
 
@@ -111,8 +108,8 @@ class Undertaker:
         advance = store.lapse_lease(
             run_id, step_id, record["attempt"], max_losses=settings.max_losses, error=error, dead=True
         )
-        for found in carry_on(store, advance, settings) if advance else ():
-            dispatch(self._app, found.run_id, found.ready, priority=found.priority)
+        if advance is not None:
+            self._engine.carry_on(advance)
 
     def _take_back_message(self, death: _Death) -> None:
         inbox, settings = self._engine.inbox, self._engine.settings

@@ -94,4 +94,3 @@ def _put_aside(task: Task, reason: str) -> None:
     queue = (request.delivery_info or {}).get("routing_key", "")
     told = {"task": task.name, "id": request.id, "args": request.args, "kwargs": request.kwargs}
     task.app.engine.quarantine.put(json.dumps(told, default=repr).encode(), queue, reason)
-    log.error("a message of queue %s is in quarantine (orchestrator dead): it %s", queue, reason)

@@ -87,7 +87,5 @@ def _check(channel: Any, message: dict[str, Any]) -> None:
 
 
 def _put_aside(channel: Any, raw: bytes, queue: str, error: BaseException, tag: str = "") -> None:
-    reason = f"cannot be read: {type(error).__name__}: {error}"[:200]
-    logger.error("a message of queue %s is in quarantine (orchestrator dead): it %s", queue, reason)
     with channel.conn_or_acquire() as client:
-        Quarantine(client).put(raw, queue, reason, tag)
+        Quarantine(client).put(raw, queue, f"cannot be read: {type(error).__name__}: {error}", tag)

@@ -114,6 +114,12 @@ def blocking(url: str, *, block_s: float, deadline_s: float = 5.0) -> redis.Redi
         return _clients[key]
 
 
+def server_now_ms(client: Any) -> int:
+    """The server's clock, in ms since the epoch: the only one that leases and times go by."""
+    seconds, micros = client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
 @contextmanager
 def visit(url: str, *, deadline_s: float) -> Iterator[redis.Redis]:
     """A client for one look at a server, closed again: for a process that will fork, which must inherit none.

@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 
+from orchestrator.store.connection import server_now_ms
 from orchestrator.store.keys import Keys
 from orchestrator.workflow.catalog import AgentInfo
 
@@ -49,7 +50,7 @@ class Directory:
         Returns:
             Boxes whose messages workers have not been rung for so far.
         """
-        now = self._now_ms()
+        now = server_now_ms(self._client)
         boxes: list[str] = []
         with self._client.pipeline(transaction=True) as pipe:
             for agent in agents:
@@ -93,7 +94,7 @@ class Directory:
 
     def attend(self, receiver: str, name: str) -> None:
         """A receiver that is no worker takes this agent's messages now."""
-        now = self._now_ms()
+        now = server_now_ms(self._client)
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zadd(self._keys.presence, {f"{name} {receiver}": now})
             pipe.hset(self._keys.seen, name, now)
@@ -139,7 +140,8 @@ class Directory:
     def online(self) -> dict[str, list[str]]:
         """agent -> the workers that serve it now."""
         found: dict[str, list[str]] = {}
-        for member in self._client.zrangebyscore(self._keys.presence, self._now_ms() - self._lease_ms, "+inf"):
+        since_ms = server_now_ms(self._client) - self._lease_ms
+        for member in self._client.zrangebyscore(self._keys.presence, since_ms, "+inf"):
             agent, _, worker = member.partition(" ")
             found.setdefault(agent, []).append(worker)
         return found
@@ -182,8 +184,4 @@ class Directory:
 
     def forget_absent(self) -> None:
         """Drop heartbeats that are long over."""
-        self._client.zremrangebyscore(self._keys.presence, "-inf", self._now_ms() - 10 * self._lease_ms)
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        self._client.zremrangebyscore(self._keys.presence, "-inf", server_now_ms(self._client) - 10 * self._lease_ms)

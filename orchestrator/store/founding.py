@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from orchestrator.ids import new_id
+from orchestrator.store.connection import server_now_ms
 from orchestrator.store.keys import Keys
 
 
@@ -59,8 +60,7 @@ class Founding:
 
     def _set(self, missing: bool) -> str:
         """Set the mark if it is missing, and note which one this process knew. Returns the mark that holds."""
-        seconds, micros = self._client.time()
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        now_ms = server_now_ms(self._client)
         with self._client.pipeline(transaction=True) as pipe:
             if missing:
                 pipe.hsetnx(self._keys.founding, "id", new_id())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from orchestrator.store.scripts import source
 
 #: hash: id -> ms when it came, a space, JSON {queue, reason, bytes, raw: base64 of zlib}; beside the broker's keys
 KEY = "quarantine"
+log = logging.getLogger(__name__)
+_MAX_REASON = 200
 UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's
 
 
@@ -46,7 +49,14 @@ class Quarantine:
         self._script = DirectScript(client, source("quarantine"))
 
     def put(self, raw: bytes, queue: str, reason: str, tag: str = "") -> None:
-        """Keep a message; `tag`: its delivery, which `unacked` forgets in the same step."""
+        """Keep a message, and log it.
+
+        Args:
+            reason: goes on from "it": `cannot be read: ...`; its first 200 characters are kept.
+            tag: its delivery, which `unacked` forgets in the same step.
+        """
+        reason = reason[:_MAX_REASON]
+        log.error("a message of queue %s goes into quarantine (orchestrator dead): it %s", queue, reason)
         entry = {
             "queue": queue, "reason": reason, "bytes": len(raw),
             "raw": base64.b64encode(zlib.compress(raw, 1)).decode(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from orchestrator.store.connection import server_now_ms
 from orchestrator.store.keys import Keys
 from orchestrator.store.scripts import Scripts
 
@@ -72,8 +73,7 @@ class Schedules:
 
     def now_ms(self) -> int:
         """The server's clock."""
-        seconds, micros = self._client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return server_now_ms(self._client)
 
     def _put(self, name: str, text: str, next_ms: int | None, expected: str = "") -> Any:
         keys = [self._keys.schedules, self._keys.timers, self._keys.wake]

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -374,6 +374,17 @@ class Storm:
         for worker in list(self._fleet.workers):
             if not worker.alive:
                 self._fleet.replace(worker, **self._options)
+
+
+def is_killed(work: Callable[[], object]) -> bool:
+    """Whether a child process that does this ends by SIGKILL."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -11,7 +10,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +18,7 @@ from orchestrator.crashpoints import VARIABLE, CrashPoint
 from tests.faults import senders
 from tests.faults.agents import CHAIN_STEPS, chain_outputs
 from tests.faults.checker import Checker
-from tests.faults.fleet import Fleet
+from tests.faults.fleet import Fleet, is_killed
 from tests.faults.oracle import Book, Pen
 from tests.faults.trial import Target, Trial
 from tests.waiting import wait_until
@@ -158,20 +156,9 @@ def _main(oracle: Path, total: int) -> None:
         for number in range(total):
             key = f"{kind[0]}-{point}-{number}"
             pen.write("try", key, kind=kind)
-            died += _dies(lambda: sender._send(number, key))  # noqa: B023
+            died += is_killed(lambda: sender._send(number, key))  # noqa: B023
             pen.write("indeterminate", key)
     print(died)
-
-
-def _dies(work: Any) -> bool:
-    """Whether a child process that does this is killed."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
 if __name__ == "__main__":

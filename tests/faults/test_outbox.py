@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Client, Settings
-from tests.faults.fleet import ROOT
+from tests.faults.fleet import ROOT, is_killed
 from tests.faults.oracle import Pen
 from tests.faults.trial import Target, Trial
 
@@ -105,18 +104,7 @@ def _main(oracle: Path, total: int) -> None:
 
     for number in range(total):
         pen.write("try", f"order-{number}", kind="message")
-        assert _is_killed(lambda: place_and_die(number))  # noqa: B023
-
-
-def _is_killed(work: Callable[[], None]) -> bool:
-    """Whether a child process that does this is killed."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        assert is_killed(lambda: place_and_die(number))  # noqa: B023
 
 
 if __name__ == "__main__":

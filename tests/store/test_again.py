@@ -21,7 +21,7 @@ from orchestrator.store.patience import insist, within
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 from tests.factories import plan, task
-from tests.store.test_messages import end, office, send, take  # noqa: F401
+from tests.store.test_messages import end, send, take  # noqa: F401
 
 URL = "redis://:secret@host:1/0"
 ERROR = StepError("ValueError", "no luck", "a", 1)

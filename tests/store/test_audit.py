@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from orchestrator.agents.submission import launch, order_run
 from orchestrator.records import Order
 from orchestrator.settings import Settings
 from orchestrator.store.audit import auditor
-from orchestrator.store.audit.auditor import Auditor
-from orchestrator.store.audit.report import Report
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.compiler import compile_workflow
@@ -26,6 +23,7 @@ from orchestrator.workflow.segments import dispatch_table
 from tests.acceptance.random_graphs import Generated, workflows
 from tests.conftest import KEYS
 from tests.factories import foreach, plan, task
+from tests.store.auditing import audit, told
 from tests.store.crowd import ERROR, Crowd
 
 _ids = itertools.count()
@@ -40,15 +38,6 @@ def connection(client: redis.Redis) -> redis.Redis:
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing moves while these tests look."""
     monkeypatch.setattr(auditor, "_SECOND_LOOK_S", 0)
-
-
-def audit(client: redis.Redis, *ledgers: object) -> Report:
-    return Auditor(client, KEYS, retention_ms=60_000, message_retention_ms=60_000).audit(ledgers)
-
-
-def told(client: redis.Redis, *ledgers: object) -> list[str]:
-    """The findings as `about id: problem`."""
-    return [f"{one.about} {one.id}: {one.problem}" for one in audit(client, *ledgers).findings]
 
 
 @settings(
@@ -82,19 +71,6 @@ def test_the_audit_is_clean_after_every_move_of_a_generated_workflow(
 
 def hold(store: RunStore, run_id: str, step_id: str = "a") -> None:
     assert store.claim_step(run_id, step_id, worker="w", lease_ms=60_000) is not None
-
-
-@pytest.fixture
-def damaged(client: redis.Redis) -> Iterator[Callable[..., list[str]]]:
-    """Sees that all is well, does the damage, and returns what the audit tells."""
-
-    def inflict(*command: object) -> list[str]:
-        assert told(client) == []
-        assert client.execute_command(*command), "there was nothing to damage"
-        return told(client)
-
-    yield inflict
-    client.flushall()
 
 
 def test_where_everything_is_adds_up(client: redis.Redis, store: RunStore, create: Any) -> None:

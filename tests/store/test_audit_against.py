@@ -21,7 +21,7 @@ from orchestrator.store.runs import RunStore
 from orchestrator.workflow.segments import dispatch_table
 from tests.conftest import KEYS
 from tests.factories import plan, task
-from tests.store.test_audit import audit, told
+from tests.store.auditing import audit, told
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,49 +15,19 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.errors import MessageNotFound, MessageNotHeld
 from orchestrator.messages import MessagePriority
 from orchestrator.records import Delivery, StepError
-from orchestrator.runtime.doorbells import doorbell
-from orchestrator.settings import Settings
 from orchestrator.store.audit import auditor
-from orchestrator.store.connection import blocking
-from orchestrator.store.directory import Directory, boxes_of
-from orchestrator.store.inbox import Inbox
+from orchestrator.store.directory import boxes_of
 from orchestrator.store.timers import Timers
-from orchestrator.workflow.catalog import AgentInfo, TaskInfo
 from tests.conftest import KEYS
-from tests.store.test_audit import audit, told
+from tests.store.auditing import audit, told
 
 ERROR = StepError("ValueError", "no")
-WRITER = AgentInfo("writer", ("writing",), (TaskInfo("draft", {"topic": True}),), hears=True)
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing moves while these tests look."""
     monkeypatch.setattr(auditor, "_SECOND_LOOK_S", 0)
-
-
-@pytest.fixture
-def office(client: redis.Redis, server: Any) -> PostOffice:
-    settings = Settings(message_retention_s=60, lease_s=1)
-    inbox = Inbox(client, KEYS, settings, doorbell)
-    directory = Directory(client, KEYS, lease_ms=1000)
-    directory.register("ada", ["reviewing"])
-    directory.heartbeat("w1", [WRITER])
-    wait = lambda: blocking(server.url, block_s=0.5)  # noqa: E731
-    return PostOffice(inbox, directory, settings, blocking=wait, publish=lambda posted: None)
-
-
-@pytest.fixture
-def damaged(client: redis.Redis) -> Iterator[Callable[..., list[str]]]:
-    """Sees that all is well, does the damage, and returns what the audit tells."""
-
-    def inflict(*command: object) -> list[str]:
-        assert told(client) == []
-        assert client.execute_command(*command), "there was nothing to damage"
-        return told(client)
-
-    yield inflict
-    client.flushall()
 
 
 class Mail:

@@ -16,6 +16,7 @@ from orchestrator.store.audit.accounts import Accounts, order, when
 from orchestrator.store.audit.ledger import Ledger
 from orchestrator.store.audit.looking import RUN_LIVE, UNREADABLE, Check, Finding, Looker, Part, batches, members
 from orchestrator.store.audit.report import Progress, Report
+from orchestrator.store.connection import server_now_ms
 from orchestrator.store.founding import Founding
 from orchestrator.store.journal import BEGINNING, Journal
 from orchestrator.store.keys import Keys
@@ -57,7 +58,7 @@ class Auditor:
             ledgers: what others know to have been accepted; the server's own journal is always asked.
         """
         began = time.monotonic()
-        report = self._report = Report(self._now_ms())
+        report = self._report = Report(server_now_ms(self._client))
         self._found = self._scan()
         self._look_at_runs()
         self._look_at_messages()
@@ -229,10 +230,6 @@ class Auditor:
     def _accounts(self) -> Accounts:
         live = self._live_runs | self._live_messages
         return Accounts(self._client, self._keys, self._report, self._retention_ms, live, self._progress)
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
 
 
 def _escaped(text: str) -> str:
