@@ -411,12 +411,15 @@ def _taking(taker: Taker) -> tuple[Any, ...]:
 def _claim(reply: list[Any] | None) -> Claim | None:
     if reply is None:
         return None
-    run_id, step_id, attempt, before, failures, body, agent, task, context, *readable = reply
+    run_id, step_id, root, parent, attempt, before, failures, body, agent, task, context, *readable = reply
     step = _parse_step(body)
     if agent:
         step = replace(step, agent=agent, task=task)
     passed_on = json.loads(context) if context else None
-    return Claim(run_id, step_id, attempt, failures, step, scope(run_id, step_id, readable), passed_on, before)
+    seen = scope(run_id, step_id, readable)
+    return Claim(
+        run_id, step_id, attempt, failures, step, seen, passed_on, before, root=root or None, parent=parent or None
+    )
 
 
 @lru_cache(maxsize=4096)
