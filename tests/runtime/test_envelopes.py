@@ -37,7 +37,8 @@ def start(direct: RunStore, *steps: PlanStep, **options: Any) -> str:
     arguments = {"priority": "medium", "retention_ms": 60_000, "inputs": {}, **options}
     order = Order("run7", plan(*steps), dispatch=dispatch_table, **arguments)
     run_id, advance = direct.create_run(order)
-    assert advance is not None and advance.ready == ()
+    assert advance is not None
+    assert advance.ready == ()
     return run_id
 
 
@@ -47,7 +48,8 @@ def comparable(message: dict[str, Any], run_id: str) -> dict[str, Any]:
     known = json.loads(text.replace(run_id, "RUN"))
     body = json.loads(known["body"])
     for signature in [*(body[2]["chain"] or []), body[2]["chord"] or {}]:
-        for options in (signature.get("options", {}), (signature.get("options", {}).get("chord") or {}).get("options", {})):
+        own = signature.get("options", {})
+        for options in (own, (own.get("chord") or {}).get("options", {})):
             for name in ("reply_to", "group_id", "group_index", "root_id", "parent_id"):
                 options.pop(name, None)
             if options.get("chord", "") is None:
@@ -83,7 +85,8 @@ def test_a_step_carries_the_body_of_its_chord(direct: RunStore, client: redis.Re
     first, second = (json.loads(text) for text in reversed(client.lrange(QUEUE, 0, -1)))
     embeds = [json.loads(message["body"])[2] for message in (first, second)]
     assert embeds[0]["chord"]["args"] == ["run7", "j"]
-    assert embeds[1]["chord"] is None and embeds[1]["chain"][0]["options"]["chord"]["args"] == ["run7", "j"]
+    assert embeds[1]["chord"] is None
+    assert embeds[1]["chain"][0]["options"]["chord"]["args"] == ["run7", "j"]
     assert first["headers"]["group"] == second["headers"]["group"] == "run7:fan-j"
 
 
@@ -117,14 +120,17 @@ def test_a_message_wakes_one_consumer_and_is_sent_once(direct: RunStore, client:
 def test_a_process_goes_on_with_the_next_step(direct: RunStore, client: redis.Redis) -> None:
     run_id = start(direct, task("a"), task("b", "a"))
     claim = direct.take_step(TAKER)
-    assert claim is not None and (claim.run_id, claim.step_id, claim.attempt) == (run_id, "a", 1)
+    assert claim is not None
+    assert (claim.run_id, claim.step_id, claim.attempt) == (run_id, "a", 1)
     done = direct.finish_step(run_id, "a", 1, "1", taker=TAKER)
-    assert done is not None and done.claim is not None
+    assert done is not None
+    assert done.claim is not None
     assert (done.claim.step_id, done.claim.parent, done.claim.root) == ("b", "a", "a")
     assert client.llen(QUEUE) == 0, "nothing was sent for it"
     assert direct.load_held("w", lease_ms=10_000) == {7: (run_id, "b")}
     last = direct.finish_step(run_id, "b", 1, "1", taker=TAKER)
-    assert last is not None and last.claim is None
+    assert last is not None
+    assert last.claim is None
     assert direct.load_held("w", lease_ms=10_000) == {}
     assert direct.read_run(run_id).state == "succeeded"
 
@@ -136,10 +142,13 @@ def test_what_is_more_urgent_goes_first(direct: RunStore, client: redis.Redis) -
         Order("urgent", plan(task("x")), {}, dispatch=dispatch_table, priority="urgent", retention_ms=60_000)
     )
     done = direct.finish_step("run7", "a", 1, "1", taker=TAKER)
-    assert done is not None and done.claim is not None
+    assert done is not None
+    assert done.claim is not None
     assert (done.claim.run_id, done.claim.parent, done.claim.root) == ("urgent", None, "x")
     after = direct.finish_step("urgent", "x", 1, "1", taker=TAKER)
-    assert after is not None and after.claim is not None and after.claim.step_id == "b"
+    assert after is not None
+    assert after.claim is not None
+    assert after.claim.step_id == "b"
 
 
 @pytest.mark.parametrize("text", ["message", "a step with a limit of time"])
@@ -157,7 +166,8 @@ def test_messages_that_lead_to_nothing_are_passed_over(direct: RunStore, client:
     (text,) = client.lrange(QUEUE, 0, -1)
     client.rpush(QUEUE, text.replace("run7:a", "gone:a"), text.replace("run7:a", "run7:never"))
     claim = direct.take_step(TAKER)
-    assert claim is not None and claim.step_id == "a"
+    assert claim is not None
+    assert claim.step_id == "a"
     client.lpush(QUEUE, text)
     assert direct.take_step(TAKER) is None, "it is taken"
     assert client.exists(QUEUE, "t:agent.writer\x06\x16wake") == 0
