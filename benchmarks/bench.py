@@ -67,9 +67,9 @@ class Session:
         """So many requests of a case, to each side in turn; side -> figures."""
         systems = self.found[case.name]["systems"]
         taken: dict[str, list[Figures]] = {}
-        for _ in range(count):
+        for at in range(count):
             for side in self._where.sides:
-                if "left_out" not in systems.get(side.name, {}):
+                if at < case.few.get(side.name, count) and "left_out" not in systems.get(side.name, {}):
                     try:
                         taken.setdefault(side.name, []).append(case.request(self._where, side))
                     except LeftOut as error:

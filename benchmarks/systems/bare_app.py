@@ -4,8 +4,8 @@ import os
 
 from celery import Celery
 
-from benchmarks.systems.handlers import ANSWER, PIECE, handle
-from benchmarks.systems.handlers import tell as tell_driver
+from benchmarks.systems.handlers import handle, tell
+from benchmarks.systems.protocol import ANSWER, PIECE
 
 URL = f"redis+socket://{os.environ['BENCH_SOCKET']}"
 
@@ -20,7 +20,7 @@ def go() -> str:
 
 @app.task
 def last(key: str) -> str:
-    tell_driver(key)
+    tell(key)
     return ANSWER
 
 
@@ -32,7 +32,7 @@ def add(context: str) -> str:
 
 @app.task
 def read(context: str, key: str) -> int:
-    tell_driver(key)
+    tell(key)
     return len(context)
 
 

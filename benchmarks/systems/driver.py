@@ -1,55 +1,26 @@
-"""The part that every driver has: requests from the runner, and what is measured of a system with workers.
+"""The driver of a system that has workers, on the server of the benchmark: what is measured, and how.
 
-A driver is the program of one system: it starts the system's worker, submits, waits, and reads the clock. The runner
-(benchmarks/bench.py) sends it one JSON document a line, `{"do": METHOD, ...arguments}`, and gets what the method
-returned, or `{"left_out": reason}`. Times are seconds.
+Each such system defines how its worker is started, how its workflows and messages look, and no clock of its own.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import statistics
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.systems.handlers import server
+from benchmarks.systems.protocol import SLOTS, Answer
 
-FOLDER = Path(os.environ["BENCH_FOLDER"])  # for files of a driver
-SLOTS = 2  # of all the workers of a system
 PATIENCE_S = 300
 WARM_UP = 100  # steps
 MESSAGE_BYTES = 200
 PAUSE_S = (0.002, 0.012)  # between single messages; uniform, so that no worker's own rhythm shows
-Answer = dict[str, Any]
 Submit = Callable[[], Any]  # its result is what `wait` needs
-
-
-class LeftOut(Exception):
-    """What this system cannot do, and why."""
-
-
-def serve(driver: Any, *packages: str) -> None:
-    """Say which versions these packages have, then answer requests until standard input ends."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
-    print(json.dumps({name: version(name) for name in packages}), file=answers, flush=True)
-    try:
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                answer = getattr(driver, request.pop("do"))(**request)
-            except (LeftOut, RecursionError) as error:
-                answer = {"left_out": f"{error}" if isinstance(error, LeftOut) else f"RecursionError: {error}"}
-            print(json.dumps(answer or {}), file=answers, flush=True)
-    finally:
-        driver.stop()
 
 
 class Driver:
@@ -57,6 +28,9 @@ class Driver:
 
     The last step of each workflow puts an entry into the list `self.ended`, on every system alike.
     """
+
+    #: Method of a request -> why this system cannot do it.
+    cannot: ClassVar[dict[str, str]] = {}
 
     def __init__(self) -> None:
         self.ended = f"ended:{type(self).__name__}"

@@ -1,15 +1,10 @@
-"""What a handler does, whichever system calls it. Nothing but the standard library and redis-py is imported."""
+"""What a handler does, whichever system with workers calls it."""
 
 import os
-import random
 import time
 from functools import cache
 
 import redis
-
-ANSWER = "x" * 200
-PIECE_BYTES = 10_000
-PIECE = random.Random(1).randbytes(PIECE_BYTES // 2).hex()  # so that compression gains nothing unnoticed
 
 
 @cache

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sides import PACKAGES
-from benchmarks.systems.driver import FOLDER, PATIENCE_S, SLOTS, Driver, Submit, serve
+from benchmarks.systems.driver import PATIENCE_S, Driver, Submit
+from benchmarks.systems.protocol import FOLDER, SLOTS, serve
 from orchestrator import Client, RunHandle, RunState, Settings
 from orchestrator.workflow.plan import Plan
 

@@ -1,6 +1,7 @@
 """The agents of the benchmark: their tasks do nothing and answer 200 bytes, or add a piece of 10 KB."""
 
-from benchmarks.systems.handlers import ANSWER, PIECE, handle, tell
+from benchmarks.systems.handlers import handle, tell
+from benchmarks.systems.protocol import ANSWER, PIECE
 from orchestrator import Agent, AgentMessage
 
 solo, a, b = Agent("solo"), Agent("a"), Agent("b")
