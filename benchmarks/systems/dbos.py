@@ -1,7 +1,7 @@
 """DBOS: durable functions of the program that calls them, each step recorded in sqlite.
 
-A workflow is started in this program, as DBOS does it. Messages go through a queue that this program serves, and that
-DBOS looks at once a second unless told otherwise; submits are those of a client that is another program.
+A workflow is started in this program, as DBOS does it. A fan and messages go through a queue that this program serves,
+and that DBOS looks at once a second unless told otherwise; submits are those of a client that does not serve it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def one() -> str:
 
 @DBOS.workflow()
 def fan(width: int) -> str:
-    for handle in [DBOS.start_workflow(one) for _ in range(width)]:
+    for handle in [DBOS.enqueue_workflow(QUEUE, one) for _ in range(width)]:
         handle.get_result()
     return go()
 
