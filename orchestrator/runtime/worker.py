@@ -24,6 +24,7 @@ from celery.utils.nodenames import default_nodename, host_format
 from celery.worker import state
 
 from orchestrator.runtime import tasks, transport  # noqa: F401
+from orchestrator.runtime.event_batches import BEAT_S
 from orchestrator.runtime.processes import die_with_parent, kill
 from orchestrator.store.routing import queue_of
 
@@ -79,6 +80,7 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
         optimization="fair",
         loglevel=log_level.upper(),
         task_events=True,
+        heartbeat_interval=BEAT_S,
         without_gossip=True,
         without_mingle=True,
         quiet=True,

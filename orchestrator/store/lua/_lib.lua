@@ -11,7 +11,7 @@ local TIMERS, READY, QUEUES = PREFIX .. 'timers', PREFIX .. 'ready', PREFIX .. '
 local WAKE, ENDED, JOURNAL = PREFIX .. 'wake', PREFIX .. 'ended', PREFIX .. 'journal'
 local RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes   -- see `enter`
 local RESCUE_MS = 5000   -- a decision not taken by then is taken by the keeper
-local SOON_MS = 1000     -- the keeper looks at least this often by itself
+local SOON_MS = 5000     -- the keeper looks at least this often by itself
 -- Entries the journal keeps, the default of the setting `journal_events`: no script of a run gets the settings.
 -- Where the setting is smaller, the next message trims to it.
 local JOURNAL_EVENTS = 100000

@@ -1,12 +1,13 @@
 -- Purpose: what the transitions of messages share. BASE and OPT, set before it, say where its keys and options stand.
 -- KEYS from BASE + 1: message timers zset, keeper's wake list, rings zset, queues hash, journal stream, doors hash,
---       seen hash, held hash, dead zset.
+--       presence zset, held hash, dead zset.
 -- ARGV[OPT]: JSON {retain: ms a finished message is kept, journal: entries kept, lease: ms until an agent is offline}.
 -- Cost: O(log n) a message.
 local M = {
   timers = KEYS[BASE + 1], wake = KEYS[BASE + 2], rings = KEYS[BASE + 3], queues = KEYS[BASE + 4],
-  journal = KEYS[BASE + 5], doors = KEYS[BASE + 6], seen = KEYS[BASE + 7], held = KEYS[BASE + 8],
+  journal = KEYS[BASE + 5], doors = KEYS[BASE + 6], presence = KEYS[BASE + 7], held = KEYS[BASE + 8],
   dead = KEYS[BASE + 9], stamp = redis.call('TIME'), bell_ms = 60000, rank = 1e15,
+  soon_ms = 5000,   -- the keeper looks at least this often by itself
 }
 M.now = M.stamp[1] * 1000 + math.floor(M.stamp[2] / 1000)
 M.seq = M.stamp[1] .. string.format('%06d', M.stamp[2])
@@ -20,7 +21,7 @@ end
 
 local function at(due, ...)
   redis.call('ZADD', M.timers, due, table.concat({...}, ' '))
-  if due - M.now < 1000 then
+  if due - M.now < M.soon_ms then
     redis.call('LPUSH', M.wake, '1')
     redis.call('LTRIM', M.wake, 0, 0)
   end
@@ -117,7 +118,7 @@ local function post(key, arg)
     if known then return {known, 'known', 0, '', 1, ''} end
     redis.call('SET', KEYS[key + 5], spec.id, 'PX', spec.idem)
   end
-  local online = M.now - tonumber(redis.call('HGET', M.seen, spec.to) or 0) < M.options.lease
+  local online = M.now - tonumber(redis.call('ZSCORE', M.presence, spec.to) or 0) < M.options.lease
   local rec = {
     id = spec.id, state = 'pending', box = spec.box, to = spec.to, from = spec.from, type = spec.type,
     priority = spec.priority, created_at = M.now, attempt = 0, envelope = ARGV[arg + 1], body = ARGV[arg + 2],
