@@ -2,15 +2,16 @@
 -- by: {worker, lease ms, pid: the process that runs it (0: not told), the newest schema that it understands}.
 -- Cost: O(inputs and steps that the step's expressions name).
 local by = {}
+local parent   -- of a step that is taken: the step before it
 local function by_arguments(at)
   by.worker, by.lease_ms, by.pid, by.schema = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   by.holds = PREFIX .. 'holds:' .. by.worker
 end
 
--- What the process gets: {run, step, attempt, attempts of earlier rounds, failures, body, agent, task, context, what
--- `scope_of` returns}.
+-- What the process gets: {run, step, root, step before it, attempt, attempts of earlier rounds, failures, body, agent,
+-- task, context, what `scope_of` returns}.
 local function claimed(id, rec, graph)
-  return {RUN_ID, id, rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)),
+  return {RUN_ID, id, run.root or '', parent or '', rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)),
     rec.agent or '', rec.task or '', rec.context or '', scope_of(id, graph)}
 end
 
@@ -66,13 +67,14 @@ end
 
 -- pending -> running | waiting (a limit is reached). Returns what `claimed` does, or nil: not to be had (done, taken, not
 -- due, limited, run over, of a newer schema).
--- rec: of a step that was never sent; default: what the store has.
+-- rec: of a step that was never sent nor saved; default: what the store has.
 local function claim(id, rec)
   local unsent = rec ~= nil
   rec = rec or record(id)
   if not rec or rec.state ~= 'pending' or not rec.queue or run.state == 'paused' then return nil end
   local graph = node(id)
   if not live(graph) then return nil end
+  if unsent and redis.call('HEXISTS', STEPS, id) == 1 then return nil end   -- it was cancelled meanwhile: a race is over
   local due
   local newer = run.schema > by.schema
   if newer then due, rec.reason = NOW + SKEW_MS, 'waits for a worker of a newer version' end
@@ -107,15 +109,18 @@ local function claim(id, rec)
     return nil
   end
   started()
-  redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), 1)
-  redis.call('HINCRBY', RUN, 'active', 1)
+  count(QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), 1)
+  count(RUN, 'active', 1)
   rec.attempt = (rec.attempt or 0) + 1
   rec.state, rec.worker, rec.pid, rec.seq, rec.reason = 'running', by.worker, by.pid, nil, nil
   if rec.before then redis.call('HDEL', STEPS, void_mark(id, by.worker, rec.pid)) end   -- that attempt has ended
   rec.started_at = rec.started_at or NOW
   rec.lease_until = NOW + by.lease_ms
   save(id, rec)
-  if by.pid ~= '0' then redis.call('HSET', by.holds, by.pid, RUN_ID .. ' ' .. id) end
+  if by.pid ~= '0' then
+    redis.call('HSET', by.holds, by.pid, RUN_ID .. ' ' .. id)
+    if let_go and let_go[1] == by.holds and let_go[2] == by.pid then let_go = nil end
+  end
   timer(rec.lease_until, 'lease', RUN_ID, id, rec.attempt)
   if graph.timeout_ms then timer(NOW + graph.timeout_ms, 'timeout', RUN_ID, id, rec.attempt) end
   emit('step.started', id, tries(rec), cjson.encode({worker = by.worker}))

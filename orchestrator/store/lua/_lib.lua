@@ -167,7 +167,7 @@ local function offer(id, rec, graph)
   end
   if onward and onward.queue == rec.queue and not onward.id and not graph.timeout_ms then
     onward.id, onward.rec = id, rec   -- the process that has ended the step before goes on with it
-    return save(id, rec)
+    return
   end
   rec.seq = SEQ
   redis.call('ZADD', READY, 0, rec.queue .. ' ' .. SEQ .. ' ' .. RUN_ID .. ' ' .. id)
@@ -220,6 +220,24 @@ end
 -- The field that tells a process to interrupt an attempt which is void, where the step's record is one of a newer round.
 local function void_mark(id, worker, pid) return '#x' .. worker .. ' ' .. pid .. ' ' .. id end
 
+-- Counters go down and up again where one step follows another: what is left of it is written when the script is done.
+local counts, let_go = {}, nil   -- let_go: {holds hash, process} of an attempt that has ended
+
+local function count(key, field, by)
+  counts[key] = counts[key] or {}
+  counts[key][field] = (counts[key][field] or 0) + by
+end
+
+local function write_counts()
+  for key, fields in pairs(counts) do
+    for field, by in pairs(fields) do
+      if by ~= 0 then redis.call('HINCRBY', key, field, by) end
+    end
+  end
+  if let_go then redis.call('HDEL', let_go[1], let_go[2]) end
+  counts, let_go = {}, nil
+end
+
 -- The end of an attempt, however it ended.
 local function close_attempt(id, rec)
   release(id, rec)
@@ -227,10 +245,10 @@ local function close_attempt(id, rec)
   if rec.worker then
     drop_timer('lease', RUN_ID, id, rec.attempt)
     drop_timer('timeout', RUN_ID, id, rec.attempt)
-    redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), -1)
-    redis.call('HINCRBY', RUN, 'active', -1)
+    count(QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), -1)
+    count(RUN, 'active', -1)
     -- Of an attempt that is to be interrupted the worker's heartbeat must find out.
-    if not rec.stopped then redis.call('HDEL', PREFIX .. 'holds:' .. rec.worker, rec.pid) end
+    if not rec.stopped then let_go = {PREFIX .. 'holds:' .. rec.worker, rec.pid} end
     rec.worker, rec.pid, rec.lease_until = nil, nil, nil
   end
 end
@@ -296,7 +314,10 @@ local function scope_of(id, graph, deciding)
   return item, inputs, steps, redis.call('HGET', RUN, 'workflow'), error, round, previous, graph.phase or ''
 end
 
-local function advance() return {1, run.priority, ready, decide, elsewhere} end
+local function advance()
+  write_counts()
+  return {1, run.priority, ready, decide, elsewhere}
+end
 
 -- An answer that does not count is kept beside the step, for people: another attempt has taken its place, or the run was
 -- stopped. Not that of an attempt which was told to stop. Returns what the script returns.

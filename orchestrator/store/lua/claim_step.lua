@@ -11,4 +11,6 @@ if ARGV[7] == '1' then
     return claimed(id, rec, node(id))
   end
 end
-return claim(id)
+local claimed_now = claim(id)
+write_counts()
+return claimed_now

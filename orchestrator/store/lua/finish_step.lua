@@ -22,7 +22,7 @@ if attempt <= 0 then
   drop_timer('decide', RUN_ID, id, '0')
   if rec.enough and graph.rest and rec.done < rec.n then
     rec.loose = true   -- the other items go on, and the run with them
-    if not graph.scope then redis.call('HINCRBY', RUN, 'open', 1) end
+    if not graph.scope then count(RUN, 'open', 1) end
   else
     forget_items(id, rec, graph)
   end
@@ -33,10 +33,11 @@ if ARGV[4] ~= '' then redis.call('HSET', OUTPUTS, id, ARGV[4]) end
 cause = id
 if goes_on and not overtaken(rec.queue) then onward = {queue = rec.queue} end
 succeed(id, rec, graph)
-local posted = send_along()
-local result = advance()
-result[6] = posted
+local posted, priority, next = send_along(), run.priority, nil
 if goes_on then
-  result[7] = onward and onward.id and claim(onward.id, onward.rec) or take(cjson.decode(ARGV[10])) or false
+  parent = id
+  next = onward and onward.id and claim(onward.id, onward.rec) or take(cjson.decode(ARGV[10]))
 end
+local result = advance()
+result[2], result[6], result[7] = priority, posted, next
 return result

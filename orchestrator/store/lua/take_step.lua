@@ -4,4 +4,6 @@
 -- Returns: what `claimed` returns; nil: nothing for this process.
 -- Cost: as _take.
 by_arguments(2)
-return ARGV[6] == '1' and held() or take({unpack(ARGV, 7)})
+local found = ARGV[6] == '1' and held() or take({unpack(ARGV, 7)})
+write_counts()
+return found
