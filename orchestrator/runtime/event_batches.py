@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from celery import bootsteps
 from celery.worker import control
 
-FLUSH_S = 0.1  # after the first event of a batch; a full buffer of 24 is flushed by Celery itself
+INTERVAL_S = 0.1  # after the first event of a batch; a full buffer of 24 is flushed by Celery itself
 NEWS_S = 2.0  # until a heartbeat tells how many tasks run, after an event says that it has changed
 BEAT_S = 20  # between the heartbeats of a worker with nothing to tell; Flower calls it offline after twice that
 BEAT = "worker-heartbeat"
@@ -33,7 +33,7 @@ class EventBatches(bootsteps.StartStopStep):  # type: ignore[misc]
         dispatcher, heart = consumer.event_dispatcher, consumer.heart
         if consumer.hub is None or dispatcher is None:
             return
-        actions = {dispatcher.flush: FLUSH_S, partial(heart._send, BEAT): NEWS_S}
+        actions = {dispatcher.flush: INTERVAL_S, partial(heart._send, BEAT): NEWS_S}
 
         def buffered() -> None:
             for action, seconds in actions.items():
