@@ -17,7 +17,7 @@ from orchestrator.cli.inputs import read_inputs
 from orchestrator.cli.live import LogRelay, draws_table, summary
 from orchestrator.cli.output import print_json, say
 from orchestrator.cli.text import one_line, visible
-from orchestrator.cli.workers import agent_process
+from orchestrator.cli.worker import agent_process
 from orchestrator.client import Client, RunHandle
 from orchestrator.errors import WaitTimeout
 from orchestrator.records import RunRecord

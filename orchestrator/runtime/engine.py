@@ -31,7 +31,7 @@ from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 
-KEEPER_BLOCK_S = 1.0
+KEEPER_BLOCK_S = 5.0
 
 
 @dataclass

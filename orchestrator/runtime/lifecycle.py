@@ -74,14 +74,18 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _end(self, **_: Any) -> None:
         self._ended.set()
+        self._tell("interrupt")
         for thread in self._threads:
             thread.join(timeout=2 * _PAUSE_S)
+        self._tell("stop")
+        self._parts = []
+
+    def _tell(self, what: str) -> None:
         for part in self._parts:
             try:
-                part.stop()
+                getattr(part, what)()
             except Exception as error:
                 log.info("no goodbye: %s", explain(error))
-        self._parts = []
 
     def _run(self, name: str, turn: Callable[[], object]) -> None:
         def loop() -> None:

@@ -9,7 +9,7 @@ import logging
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -23,7 +23,6 @@ from orchestrator.states import MessageState, StepState
 from orchestrator.store.routing import RUN_STEP
 
 log = logging.getLogger(__name__)
-_LOOK_S = 1.0
 _END_S = 1.0  # a child that has closed its files ends at once
 
 
@@ -36,7 +35,7 @@ class _Death:
     how: str
 
 
-_deaths: SimpleQueue[_Death] = SimpleQueue()  # a process has one worker
+_deaths: SimpleQueue[_Death | None] = SimpleQueue()  # a process has one worker; None: it stops
 
 
 class WatchedRequest(Request):  # type: ignore[misc]
@@ -92,15 +91,18 @@ class Undertaker:
         self._worker = worker
 
     def tick(self) -> None:
-        """Wait a moment for a death, and do what it asks for. After an error the lease does it, later."""
-        try:
-            death = _deaths.get(timeout=_LOOK_S)
-        except Empty:
+        """Wait for a death, and do what it asks for. After an error the lease does it, later."""
+        death = _deaths.get()
+        if death is None:
             return
         if death.task == RUN_STEP:
             self._take_back_step(death)
         else:
             self._take_back_message(death)
+
+    def interrupt(self) -> None:
+        """Have `tick` return soon."""
+        _deaths.put(None)
 
     def stop(self) -> None:
         """Nothing to give up."""

@@ -50,13 +50,13 @@ class Directory:
         Returns:
             Boxes whose messages workers have not been rung for so far.
         """
+        agents = list(agents)
         now = server_now_ms(self._client)
         boxes: list[str] = []
         with self._client.pipeline(transaction=True) as pipe:
+            pipe.zadd(self._keys.presence, _signs(worker, [agent.name for agent in agents], now))
             for agent in agents:
                 pipe.hset(self._keys.agents, agent.name, json.dumps(agent.to_json()))
-                pipe.zadd(self._keys.presence, {f"{agent.name} {worker}": now})
-                pipe.hset(self._keys.seen, agent.name, now)
             count = len(pipe)
             for agent in agents:
                 rung = {agent.name: agent.hears, tasks_box(agent.name): bool(agent.tasks) or agent.hears}
@@ -69,6 +69,13 @@ class Directory:
                         pipe.hsetnx(self._keys.doors, box, "poll")
             before = pipe.execute()[count::2]
         return [box for box, door in zip(boxes, before, strict=True) if door == "poll"]
+
+    def still_serves(self, worker: str, agents: Iterable[str], at_ms: int) -> bool:
+        """A worker serves what it served at its last heartbeat, at this moment of the server's clock. One command.
+
+        False: its heartbeat, or one of the agents, was forgotten in between.
+        """
+        return bool(self._client.zadd(self._keys.presence, _signs(worker, agents, at_ms)) == 0)
 
     def register(self, name: str, capabilities: Iterable[str] = ()) -> None:
         """Make a name known whose messages are asked for by a receiver and not by a Celery worker.
@@ -89,16 +96,12 @@ class Directory:
         with self._client.pipeline(transaction=True) as pipe:
             pipe.hdel(self._keys.agents, name)
             pipe.hdel(self._keys.doors, *boxes_of(name))
-            pipe.hdel(self._keys.seen, name)
+            pipe.zrem(self._keys.presence, name)
             return bool(pipe.execute()[0])
 
     def attend(self, receiver: str, name: str) -> None:
         """A receiver that is no worker takes this agent's messages now."""
-        now = server_now_ms(self._client)
-        with self._client.pipeline(transaction=True) as pipe:
-            pipe.zadd(self._keys.presence, {f"{name} {receiver}": now})
-            pipe.hset(self._keys.seen, name, now)
-            pipe.execute()
+        self._client.zadd(self._keys.presence, _signs(receiver, [name], server_now_ms(self._client)))
 
     def announce(self, event: str, name: str, *, most: int) -> None:
         """Tell the journal that an agent started or stopped. `most`: entries the journal keeps."""
@@ -113,7 +116,7 @@ class Directory:
         online = self.online()
         gone = [name for name in names if name not in online]
         if gone:
-            self._client.hdel(self._keys.seen, *gone)
+            self._client.zrem(self._keys.presence, *gone)
 
     def names(self) -> list[str]:
         """Every registered name, sorted."""
@@ -143,7 +146,8 @@ class Directory:
         since_ms = server_now_ms(self._client) - self._lease_ms
         for member in self._client.zrangebyscore(self._keys.presence, since_ms, "+inf"):
             agent, _, worker = member.partition(" ")
-            found.setdefault(agent, []).append(worker)
+            if worker:
+                found.setdefault(agent, []).append(worker)
         return found
 
     def registered(self) -> list[AgentInfo]:
@@ -185,3 +189,8 @@ class Directory:
     def forget_absent(self) -> None:
         """Drop heartbeats that are long over."""
         self._client.zremrangebyscore(self._keys.presence, "-inf", server_now_ms(self._client) - 10 * self._lease_ms)
+
+
+def _signs(worker: str, agents: Iterable[str], at_ms: int) -> dict[str, int]:
+    """What the zset of presence holds of a worker: that it serves an agent, and that somebody serves that agent."""
+    return {sign: at_ms for name in agents for sign in (f"{name} {worker}", name)}

@@ -86,7 +86,7 @@ class Keys:
 
     @property
     def presence(self) -> str:
-        """zset: `AGENT WORKER` -> ms of the last heartbeat; old ones are dropped by the keeper."""
+        """zset: `AGENT WORKER`, and `AGENT` for any worker -> ms of the last heartbeat; the keeper drops old ones."""
         return f"{self.prefix}presence"
 
     # --- messages: a message has no TTL until it is done, then `message_retention_s`; dead letters stay ---------
@@ -143,11 +143,6 @@ class Keys:
         return f"{self.prefix}doors"
 
     @property
-    def seen(self) -> str:
-        """hash: agent -> ms of the last heartbeat of any receiver of it."""
-        return f"{self.prefix}seen"
-
-    @property
     def held(self) -> str:
         """hash: ring -> message that the worker which received the ring has claimed."""
         return f"{self.prefix}held"
@@ -200,6 +195,11 @@ class Keys:
         """string with TTL: the worker that keeps, while it does."""
         return f"{self.prefix}keeper"
 
+    @property
+    def standby(self) -> str:
+        """string with TTL: there, while another worker would keep."""
+        return f"{self.prefix}standby"
+
     def cache(self, digest: str) -> str:
         """string with TTL: output of a step with a cache (JSON, over 64 KiB compressed)."""
         return f"{self.prefix}cache:{digest}"
@@ -224,7 +224,6 @@ class Keys:
                 self.message_timers,
                 self.rings,
                 self.doors,
-                self.seen,
                 self.held,
                 self.dead,
                 self.journal,

@@ -8,7 +8,7 @@
 -- An id is the plan's, then one `[n]` for each foreach around it: `edit[3]` is the step `edit` for item 3, `each[3]`
 -- that item of `each`. `edit~7` is a round of a loop that is over and may have to be compensated.
 local RESCUE_MS = 5000   -- a decision not taken by then is taken by the keeper
-local SOON_MS = 1000     -- the keeper looks at least this often by itself
+local SOON_MS = 5000     -- the keeper looks at least this often by itself
 -- Entries the journal keeps, the default of the setting `journal_events`: no script of a run gets the settings.
 -- Where the setting is smaller, the next message trims to it.
 local JOURNAL_EVENTS = 100000

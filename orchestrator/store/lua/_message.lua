@@ -1,6 +1,6 @@
 -- Purpose: what the transitions of messages share.
 -- KEYS from base + 1: message timers zset, keeper's wake list, rings zset, queues hash, journal stream, doors hash,
---       seen hash, held hash, dead zset.
+--       presence zset, held hash, dead zset.
 -- ARGV[opt]: JSON {retain: ms a finished message is kept, journal: entries kept, lease: ms until an agent is offline}.
 -- Cost: O(log n) a message.
 local BELL_MS, RANK = 60000, 1e15   -- RANK: places of one priority
@@ -9,7 +9,7 @@ local BELL_MS, RANK = 60000, 1e15   -- RANK: places of one priority
 local function with_messages(base, opt)
   M = {
     timers = KEYS[base + 1], wake = KEYS[base + 2], rings = KEYS[base + 3], queues = KEYS[base + 4],
-    journal = KEYS[base + 5], doors = KEYS[base + 6], seen = KEYS[base + 7], held = KEYS[base + 8],
+    journal = KEYS[base + 5], doors = KEYS[base + 6], presence = KEYS[base + 7], held = KEYS[base + 8],
     dead = KEYS[base + 9], specs = {}, options = ARGV[opt] and ARGV[opt] ~= '' and cjson.decode(ARGV[opt]) or {},
   }
 end
@@ -28,7 +28,7 @@ end
 
 local function at(due, ...)
   redis.call('ZADD', M.timers, due, table.concat({...}, ' '))
-  if due - NOW < 1000 then
+  if due - NOW < SOON_MS then
     redis.call('LPUSH', M.wake, '1')
     redis.call('LTRIM', M.wake, 0, 0)
   end
@@ -119,7 +119,7 @@ local function post(key, arg)
     if known then return {known, 'known', 0, '', 1, ''} end
     redis.call('SET', KEYS[key + 5], spec.id, 'PX', spec.idem)
   end
-  local online = NOW - tonumber(redis.call('HGET', M.seen, spec.to) or 0) < M.options.lease
+  local online = NOW - tonumber(redis.call('ZSCORE', M.presence, spec.to) or 0) < M.options.lease
   local rec = {
     id = spec.id, state = 'pending', box = spec.box, to = spec.to, from = spec.from, type = spec.type,
     priority = spec.priority, created_at = NOW, attempt = 0, envelope = ARGV[arg + 1], body = ARGV[arg + 2],
