@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.settings import AMQP_SCHEMES, DEFAULT_PREFIX
-from orchestrator.store.directory import PRIORITIES, TASKS
+from orchestrator.store.load import PRIORITIES, TASKS
 
 RUN_STEP = "orchestrator.run_step"
 RING = "orchestrator.ring"

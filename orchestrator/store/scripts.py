@@ -12,9 +12,11 @@ from typing import Any
 
 import redis
 
-from orchestrator.store.direct import DirectScript
+from orchestrator.store.direct import DirectScript, ReplyLost
 
-_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive"})
+_STANDALONE = frozenset({
+    "take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive", "list_runs", "count_waiting",
+})  # fmt: skip
 #: Scripts that take on new work. A server out of memory refuses them as a whole; all others may go beyond its limit,
 #: because what was accepted must end, and only that makes room again.
 _NEW_WORK = frozenset({"create_run", "send_messages"})
@@ -66,3 +68,10 @@ class Scripts:
         if script is None:
             script = self._known[name] = DirectScript(self._client, source(name))
         return script(keys, args)
+
+    def ask(self, name: str, keys: list[str], args: list[Any]) -> Any:
+        """Run a script that only looks: an answer that was lost leaves nothing unknown."""
+        try:
+            return self.call(name, keys, args)
+        except ReplyLost as error:
+            raise redis.ConnectionError(str(error)) from error

@@ -16,7 +16,7 @@ from orchestrator.errors import SettingsInvalid, StoreUnavailable
 from orchestrator.runtime.broker import describe, empty_queues
 from orchestrator.runtime.routing import MAX_PRIORITY, priority_number
 from orchestrator.store import embedded
-from orchestrator.store.directory import PRIORITIES
+from orchestrator.store.load import PRIORITIES
 
 AGENTS = Path(__file__).parents[1] / "acceptance" / "agents.py"
 DEADLINE_S = 1.0
