@@ -1,0 +1,99 @@
+"""One server of its own, a client, and workers whose log is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from benchmarks.transport_kills import until
+from orchestrator import Client, Settings
+from orchestrator.store import embedded
+from orchestrator.workflow.plan import Plan
+
+ROOT = Path(__file__).parents[2]
+AGENTS = str(Path(__file__).with_name("agents.py"))
+Json = Any
+
+
+class Bench:
+    """A new embedded server (append-only file, everysec) in a folder that goes with it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self.server = embedded.acquire(Path(self._folder.name) / "state")
+        self.client = Client(Settings(url=self.server.url, agents=(AGENTS,), deadline_s=60))
+        self.redis = redis.Redis(unix_socket_path=str(self.server.socket_path), decode_responses=True)
+        self.log = Path(self._folder.name) / "workers.log"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.client.close()
+        self.redis.close()
+        self.server.release()
+        # Its guard tidies the folder, which nobody may remove meanwhile.
+        until(lambda: embedded.status(self.server.home).guard_pid is None, "the end of the server")
+        self._folder.cleanup()
+
+    def compile(self, name: str, steps: list[Json]) -> Plan:
+        file = Path(self._folder.name) / f"{name}.yaml"
+        file.write_text(json.dumps({"name": name, "steps": steps}))
+        return self.client.compile(file)
+
+    @contextmanager
+    def workers(self, agent: str, count: int = 1) -> Iterator[None]:
+        """So many workers of an agent, with one slot each; the first heartbeat of each has come."""
+        words = [sys.executable, "-m", "orchestrator", "worker", agent, "-c", "1", "--agents", AGENTS]
+        environment = {**os.environ, "ORCHESTRATOR_URL": self.server.url}
+        with self.log.open("a") as log:
+            started = [
+                subprocess.Popen([*words, "--log-level", "warning"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+                for _ in range(count)
+            ]
+            try:
+                until(lambda: len(self.online(agent)) == count, f"{count} workers of {agent}")
+                yield
+            finally:
+                for worker in started:
+                    worker.terminate()
+                for worker in started:
+                    worker.wait(60)
+
+    def online(self, agent: str) -> list[str]:
+        return next((list(load.workers) for load in self.client.loads() if load.name == agent), [])
+
+    def memory(self) -> int:
+        """Bytes that the server's allocator has given out."""
+        self.redis.memory_purge()
+        return int(self.redis.info("memory")["used_memory"])
+
+    def times_ms(self, call: Any, rounds: int) -> list[float]:
+        """How long a call takes, after one that does not count."""
+        call()
+        found = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            call()
+            found.append((time.perf_counter() - began) * 1e3)
+        return found
+
+    def command_ms(self, *words: str) -> float:
+        """How long a command takes from its start to its end."""
+        environment = {**os.environ, "ORCHESTRATOR_URL": self.server.url}
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "orchestrator", *words], env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+        return (time.perf_counter() - began) * 1e3
