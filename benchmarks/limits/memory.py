@@ -30,7 +30,7 @@ SHAPES: dict[str, tuple[list[Json], int]] = {  # name -> steps, attempts of a ru
     "a chain of 100": (chain(100), 100),
     "a foreach of 1,000": (foreach(1000), 1001),
 }
-KINDS = ("run", "steps", "outputs", "events", "plan", "journal")
+KINDS = ("run", "steps", "outputs", "events", "plan", "journal", "ready", "messages")
 
 
 def measure(steps: int) -> Json:
@@ -47,11 +47,10 @@ def measure(steps: int) -> Json:
                 assert handle.wait(600).state == "succeeded"
             idle(bench)
             total, kinds = bench.memory() - before, by_kind(bench)
-            kinds.subtract(kinds_before)
             found[name] = {
                 "runs": count, "steps": count * attempts, "bytes_per_step": round(total / count / attempts),
                 "bytes_per_run": round(total / count),
-                "by_kind": {kind: round(kinds[kind] / count / attempts) for kind in (*KINDS, "other")},
+                "by_kind": per_step(kinds, kinds_before, count * attempts),
             }  # fmt: skip
     return found
 
@@ -75,7 +74,14 @@ def by_kind(bench: Bench) -> Counter[str]:
     return found
 
 
+def per_step(after: Counter[str], before: Counter[str], steps: int) -> dict[str, int]:
+    """Bytes by kind, for one of so many steps."""
+    return {kind: round((after[kind] - before[kind]) / steps) for kind in (*KINDS, "other")}
+
+
 def kind_of(key: str) -> str:
+    if key.startswith("agent."):
+        return "messages"
     _, kind, *rest = key.split(":") if key.startswith("o:") else ("", "", "")
     if kind == "run":
         return rest[1] if len(rest) > 1 else "run"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.limits.bench import Bench
+from benchmarks.limits.memory import by_kind, per_step
 from benchmarks.transport_kills import until
 from orchestrator.states import RunState
 
@@ -25,10 +26,12 @@ def measure(runs: int, items: int, workers: int, hold_s: float = HOLD_S) -> Json
         each = {"foreach": list(range(items)), "with": {"value": "${{ item }}"}}
         plan = bench.compile("wide", [{"id": "each", "agent": "queued", "task": "go", **each}])
         with bench.workers("bystander"):
+            kinds_before = by_kind(bench)
             before, began = bench.memory(), time.perf_counter()
             handles = [bench.client.submit(plan) for _ in range(runs)]
             queue_s = time.perf_counter() - began
             grown = bench.memory() - before
+            kinds = per_step(by_kind(bench), kinds_before, total)
             steps, messages = waiting(bench)
             time.sleep(hold_s)  # not a wait for something: nothing is to happen
             held = waiting(bench)
@@ -44,7 +47,7 @@ def measure(runs: int, items: int, workers: int, hold_s: float = HOLD_S) -> Json
         return {
             "runs": runs, "steps": total, "workers": workers,
             "queue_s": round(queue_s, 1), "queue_steps_per_s": round(total / queue_s),
-            "bytes_per_queued_step": round(grown / total),
+            "bytes_per_queued_step": round(grown / total), "by_kind": kinds,
             "queued": steps, "messages": messages, "held_s": hold_s, "messages_after": held[1],
             "drain_s": round(drain_s, 1), "drain_steps_per_s": round(total / drain_s),
             "first_quarter_steps_per_s": rates(0.0, 0.25), "last_quarter_steps_per_s": rates(0.75, 1.0),

@@ -51,8 +51,10 @@ def tables(found: Json) -> str:
          f"{agents['heartbeat_alone_ms']:.2f} ms; {agents['heartbeat_ms']:.2f} ms"),
     ]  # fmt: skip
     kinds = list(next(iter(found["memory"].values()))["by_kind"])
-    sizes = [("B a finished step", "all", "B a run", *kinds)]
-    for name, row in found["memory"].items():
+    waits = {"bytes_per_step": queued["bytes_per_queued_step"], "by_kind": queued["by_kind"]}
+    waits["bytes_per_run"] = waits["bytes_per_step"] * queued["steps"] // queued["runs"]
+    sizes = [("bytes of the server", "a step", "a run", *(f"`{kind}`" for kind in kinds))]
+    for name, row in {**found["memory"], "**queued**: an item of a foreach": waits}.items():
         sizes.append((
             name, f"**{row['bytes_per_step']:,}**", f"{row['bytes_per_run']:,}",
             *(f"{row['by_kind'][kind]:,}" for kind in kinds),
