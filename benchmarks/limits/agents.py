@@ -1,8 +1,8 @@
-"""The agents of `benchmarks.limits`: a step that answers 200 bytes, and one that makes a list."""
+"""The agents of `benchmarks.limits`: steps that answer 200 bytes or make a list, and messages that do nothing."""
 
 import random
 
-from orchestrator import Agent
+from orchestrator import Agent, AgentMessage
 
 queued = Agent("queued", concurrency=1)
 bystander = Agent("bystander", concurrency=1)  # its worker keeps, while nobody serves the other
@@ -16,3 +16,7 @@ def go(value: int = 0) -> str:
 @queued.task
 def numbers(count: int) -> list[int]:
     return list(range(count))
+
+
+@queued.on_message
+def hear(message: AgentMessage) -> None: ...

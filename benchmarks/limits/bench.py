@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -79,7 +80,45 @@ class Bench:
         self.redis.memory_purge()
         return int(self.redis.info("memory")["used_memory"])
 
-    def times_ms(self, call: Any, rounds: int) -> list[float]:
+    def cpu_us(self) -> float:
+        """Time that the server has worked, in microseconds."""
+        found = self.redis.info("cpu")
+        return 1e6 * (float(found["used_cpu_user"]) + float(found["used_cpu_sys"]))
+
+    def requests(self) -> int:
+        """How often the server has read something that a client sent."""
+        return int(self.redis.info("stats")["total_reads_processed"])
+
+    @contextmanager
+    def watch(self, key: str) -> Iterator[Callable[[float, float], int | None]]:
+        """Look at a sorted set ten times a second, while what is in it is worked off.
+
+        Gives a function (from, to) -> how many a second in that part of the work, both as shares; None: too short.
+        """
+        seen: list[tuple[float, int]] = []
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(0.1):
+                seen.append((time.perf_counter(), int(self.redis.zcard(key))))
+
+        def rate(start: float, end: float) -> int | None:
+            total = seen[0][1]
+            part = [(at, left) for at, left in seen if 0 < left < total and start <= 1 - left / total <= end]
+            if len(part) < 2:
+                return None
+            (began, first), (ended, last) = part[0], part[-1]
+            return round((first - last) / (ended - began))
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield rate
+        finally:
+            over.set()
+            thread.join()
+
+    def times_ms(self, call: Callable[[], object], rounds: int) -> list[float]:
         """How long a call takes, after one that does not count."""
         call()
         found = []

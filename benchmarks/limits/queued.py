@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.limits.bench import Bench
@@ -35,12 +31,12 @@ def measure(runs: int, items: int, workers: int, hold_s: float = HOLD_S) -> Json
             steps, messages = waiting(bench)
             time.sleep(hold_s)  # not a wait for something: nothing is to happen
             held = waiting(bench)
-        with watched(bench) as rates, bench.workers("queued", workers):
-            began = time.perf_counter()
+        with bench.watch("o:ready") as rate, bench.workers("queued", workers):
+            began, cpu_us = time.perf_counter(), bench.cpu_us()
             until(lambda: not bench.redis.zcard("o:ready"), "the queue to be empty", timeout_s=3600)
             for handle in handles:
                 handle.wait(60)
-            drain_s = time.perf_counter() - began
+            drain_s, cpu_us = time.perf_counter() - began, bench.cpu_us() - cpu_us
         ended = bench.client.runs(limit=runs)
         attempts = [step.attempts for handle in handles for step in bench.client.store.read_steps(handle.id).values()]
         log = bench.log.read_text()
@@ -50,7 +46,8 @@ def measure(runs: int, items: int, workers: int, hold_s: float = HOLD_S) -> Json
             "bytes_per_queued_step": round(grown / total), "by_kind": kinds,
             "queued": steps, "messages": messages, "held_s": hold_s, "messages_after": held[1],
             "drain_s": round(drain_s, 1), "drain_steps_per_s": round(total / drain_s),
-            "first_quarter_steps_per_s": rates(0.0, 0.25), "last_quarter_steps_per_s": rates(0.75, 1.0),
+            "server_us_per_step": round(cpu_us / total),
+            "first_quarter_steps_per_s": rate(0.0, 0.25), "last_quarter_steps_per_s": rate(0.75, 1.0),
             "succeeded": sum(run.state is RunState.SUCCEEDED for run in ended),
             "attempts": sum(attempts), "sent_again": log.count(AGAIN),
         }  # fmt: skip
@@ -60,35 +57,6 @@ def waiting(bench: Bench) -> tuple[int, int]:
     """Steps that the store holds ready, and messages that the broker holds for them."""
     names = [name for name in bench.redis.scan_iter("agent.queued*", count=1000) if bench.redis.type(name) == "list"]
     return int(bench.redis.zcard("o:ready")), sum(int(bench.redis.llen(name)) for name in names if "wake" not in name)
-
-
-@contextmanager
-def watched(bench: Bench) -> Iterator[Any]:
-    """Looks at the queue ten times a second. Gives a function (from, to) -> steps/s in that part of the work."""
-    seen: list[tuple[float, int]] = []
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.1):
-            seen.append((time.perf_counter(), int(bench.redis.zcard("o:ready"))))
-            print(f"\r{seen[-1][1]:8,} steps wait", end="", file=sys.stderr)
-
-    def rate(share: float, upto: float) -> int | None:
-        total = seen[0][1]
-        part = [(at, left) for at, left in seen if 0 < left < total and share <= 1 - left / total <= upto]
-        if len(part) < 2:
-            return None
-        (began, first), (ended, last) = part[0], part[-1]
-        return round((first - last) / (ended - began))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield rate
-    finally:
-        over.set()
-        thread.join()
-        print(file=sys.stderr)
 
 
 def broken(found: Json) -> list[str]:

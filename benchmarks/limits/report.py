@@ -27,7 +27,7 @@ def with_block(text: str, found: Json) -> str:
 
 
 def tables(found: Json) -> str:
-    queued, runs, agents = found["queued"], found["lists"], found["agents"]
+    queued, runs, agents, rates = (found[part] for part in ("queued", "lists", "agents", "rates"))
     figures = [
         ("what", "measured"),
         (f"{queued['steps']:,} steps queued, in {queued['runs']:,} runs, by one client",
@@ -39,8 +39,14 @@ def tables(found: Json) -> str:
          f"{queued['drain_s']:.0f} s, {queued['drain_steps_per_s']:,} steps/s"),
         ("of these the first and the last quarter",
          f"{_number(queued['first_quarter_steps_per_s'])} and {_number(queued['last_quarter_steps_per_s'])} steps/s"),
+        ("time of the server for one of these steps", f"{queued['server_us_per_step']} µs"),
         ("runs that succeeded; attempts; messages sent again",
          f"{queued['succeeded']:,} of {queued['runs']:,}; {queued['attempts']:,}; {queued['sent_again']}"),
+        (f"{rates['messages']:,} messages of 200 B sent by one client; handled by {rates['workers']} workers",
+         f"{rates['sent_per_s']:,}/s; {_number(rates['handled_per_s'])}/s"),
+        ("time of the server for a message", f"{rates['server_us_per_message']} µs"),
+        ("an idle worker: requests to the server; the server's time",
+         f"{rates['idle_requests_per_s']}/s; {rates['idle_server_share']:.2%} of a core"),
         (f"{runs['runs']:,} runs listed; the newest 50; by status; by workflow",
          f"{runs['all_ms']:.0f} ms; {runs['newest_50_ms']:.1f} ms; {runs['by_status_ms']:.0f} ms; "
          f"{runs['by_workflow_ms']:.0f} ms"),
