@@ -79,7 +79,8 @@ class Client:
         self.settings = settings or Settings.load()
         self._sources = tuple(agents) if agents is not None else self.settings.agents
         self.url = server_url(self.settings)
-        self.store = RunStore(connect(self.url, deadline_s=self.settings.deadline_s), Keys(self.settings.prefix))
+        server = connect(self.url, deadline_s=self.settings.deadline_s)
+        self.store = RunStore(server, Keys(self.settings.prefix), one_server=self.settings.broker_url is None)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.runtime.routing import MAX_PRIORITY, PRIORITY_STEPS, priority_number
+from orchestrator.store.routing import MAX_PRIORITY, PRIORITY_STEPS, priority_number
 
 DEFAULTS: dict[str, Any] = {
     # Attempts without end: a worker outlives any outage of its broker (default: 100, then the worker exits).

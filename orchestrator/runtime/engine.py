@@ -69,7 +69,7 @@ class Engine:
     @property
     def store(self) -> RunStore:
         if self._store is None or self._store[0] != os.getpid():
-            self._store = (os.getpid(), RunStore(self.client, self.keys))
+            self._store = (os.getpid(), RunStore(self.client, self.keys, one_server=self.one_server))
         return self._store[1]
 
     @property

@@ -17,7 +17,7 @@ from celery.worker import state
 from orchestrator.agents.agent import Agent
 from orchestrator.errors import RunNotFound
 from orchestrator.runtime.engine import Engine
-from orchestrator.runtime.routing import RING, RUN_STEP, step_of
+from orchestrator.store.routing import RING, RUN_STEP, step_of
 from orchestrator.store.runs import Lease
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,10 @@ class Heartbeat:
         """Report presence and extend the lease of every attempt this worker runs."""
         # The leases first: whoever looks for agents can wait, an attempt whose lease lapses is done again.
         active = list(state.active_requests)
-        for request in active:
-            if request.type == RUN_STEP:  # its name is the shadow, `writer.draft`
-                self._extend(request)
+        steps = [request for request in active if request.type == RUN_STEP]  # its name is the shadow, `writer.draft`
+        held = self._engine.store.load_held(self._worker, lease_ms=self._engine.lease_ms) if steps else {}
+        for request in steps:
+            self._extend(request, held)
         rings = [request.args[1] for request in active if request.type == RING and not self._overdue(request)]
         if rings:
             self._engine.inbox.extend(rings, receiver=self._worker, lease_ms=self._engine.lease_ms)
@@ -64,10 +65,13 @@ class Heartbeat:
                 ring = inbox.ring_again(box, record.message.priority, record.message.message_id)
                 self._engine.publish([ring] if ring else [])
 
-    def _extend(self, request: Any) -> None:
-        run_id, step_id = step_of(request.id)
+    def _extend(self, request: Any, held: dict[int, tuple[str, str]]) -> None:
+        # A process goes on with other steps than the one whose message it was given; a thread does not.
+        pid = (self._children and request.worker_pid) or 0
+        if self._children and pid not in held:
+            return
+        run_id, step_id = held[pid] if pid else step_of(request.id)
         try:
-            pid = (self._children and request.worker_pid) or 0
             lease = self._engine.store.extend_lease(
                 run_id, step_id, worker=self._worker, lease_ms=self._engine.lease_ms, pid=pid
             )

@@ -18,7 +18,7 @@ from orchestrator.agents.agent import Agent
 from orchestrator.runtime.heartbeat import Heartbeat
 from orchestrator.runtime.keeper import Keeper, explain
 from orchestrator.runtime.lost import Undertaker, notice_at_once
-from orchestrator.runtime.routing import queue_of
+from orchestrator.store.routing import queue_of
 
 log = logging.getLogger(__name__)
 _PAUSE_S = 1.0  # after an error, the server being away most of all

@@ -18,8 +18,8 @@ from celery.worker.request import Request
 from orchestrator.agents.failures import step_error, worker_lost
 from orchestrator.ids import visible_id
 from orchestrator.runtime.engine import Engine
-from orchestrator.runtime.routing import RUN_STEP, step_of
 from orchestrator.states import MessageState, StepState
+from orchestrator.store.routing import RUN_STEP
 
 log = logging.getLogger(__name__)
 _LOOK_S = 1.0
@@ -99,10 +99,13 @@ class Undertaker:
 
     def _take_back_step(self, death: _Death) -> None:
         store, settings = self._engine.store, self._engine.settings
-        run_id, step_id = step_of(death.task_id)
+        held = store.load_held(self._worker, lease_ms=self._engine.lease_ms)
+        if death.pid not in held:
+            return
+        run_id, step_id = held[death.pid]
         record = store.load_step(run_id, step_id)[1]
-        held = record.get("worker") == self._worker and record.get("pid") == str(death.pid)
-        if record.get("state") != StepState.RUNNING or not held:
+        its_own = record.get("worker") == self._worker and record.get("pid") == str(death.pid)
+        if record.get("state") != StepState.RUNNING or not its_own:
             return
         error = step_error(worker_lost(settings, death.how), visible_id(step_id), record["attempt"])
         advance = store.lapse_lease(

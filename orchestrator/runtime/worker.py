@@ -25,7 +25,7 @@ from celery.worker import state
 
 from orchestrator.runtime import tasks, transport  # noqa: F401
 from orchestrator.runtime.processes import kill
-from orchestrator.runtime.routing import queue_of
+from orchestrator.store.routing import queue_of
 
 Pool = Literal["prefork", "threads"]
 

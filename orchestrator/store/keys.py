@@ -38,8 +38,9 @@ class Keys:
     # --- definitions: no TTL while a live run pins them, `retention_ms` afterwards ----------------------------
 
     def plan(self, plan_hash: str) -> str:
-        """hash: `g:ID` graph part, `b:ID` body, `s:ID` segment, `f:ID` segment at the fallback, `$meta`, `$entry`,
-        `$count`, `$outputs`, `$children`, `$undo`; `live`: how many runs and schedules pin it."""
+        """hash: `g:ID` graph part, `b:ID` body, `s:ID` message or segment, `f:ID` the same at the fallback, `$meta`,
+        `$entry`, `$count`, `$outputs`, `$children`, `$undo`, `$stem` of the lists that the messages are for; `live`:
+        how many runs and schedules pin it."""
         return f"{self.prefix}plan:{plan_hash}"
 
     # --- permanent, bounded by what is alive ------------------------------------------------------------------
@@ -58,6 +59,10 @@ class Keys:
     def queues(self) -> str:
         """hash: `mark AGENT PRIORITY` -> newest SEQ claimed; `running AGENT` -> attempts running now."""
         return f"{self.prefix}queues"
+
+    def holds(self, worker: str) -> str:
+        """hash, TTL some leases: process of a worker -> `RUN STEP` that it runs, or has to stop."""
+        return f"{self.prefix}holds:{worker}"
 
     @property
     def wake(self) -> str:

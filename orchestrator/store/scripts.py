@@ -22,12 +22,21 @@ _STANDALONE = frozenset({
 _NEW_WORK = frozenset({"create_run", "send_messages"})
 #: Scripts that end nothing: they get `_lib.lua` alone, which is a third of what the others get.
 _SHORT = frozenset({
-    "claim_step", "extend_lease", "note_progress", "load_decision", "admit_step", "redispatch_step", "open_child",
+    "claim_step", "take_step", "extend_lease", "note_progress", "load_decision", "admit_step", "redispatch_step",
+    "open_child",
 })  # fmt: skip
+_OF_NO_RUN = frozenset({"create_run", "take_step"})
 FINISH_AND_SEND = "finish_step and send"
+_MORE = {"claim_step": ("_claim",), "take_step": ("_claim", "_take"), "finish_step": ("_claim", "_take")}
 _OF_MESSAGES = frozenset({
     "send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again", "move_message",
 })  # fmt: skip
+
+
+class NoRun(Exception):
+    """The script is for a run that does not exist (any more)."""
+
+    ANSWER = "NORUN"
 
 
 @cache
@@ -41,14 +50,11 @@ def _body(name: str) -> str:
         return _read(name)
     if name in _OF_MESSAGES:
         return "local BASE, OPT = 0, 1\n" + _read("_message") + _read(name)
+    parts = ["_lib", *([] if name in _OF_NO_RUN else ["_known"]), *([] if name in _SHORT else ["_walk", "_end"])]
     if name == FINISH_AND_SEND:
-        parts = _read("_message"), _read("_send_along"), _read("finish_step")
-        return _of_runs() + "local BASE, OPT = 13, 8\n" + "".join(parts)
-    return (_read("_lib") if name in _SHORT else _of_runs()) + _read(name)
-
-
-def _of_runs() -> str:
-    return _read("_lib") + _read("_walk") + _read("_end")
+        parts += ["_message", "_send_along", *_MORE["finish_step"], "finish_step"]
+        return "local BASE, OPT = 2, 11\n" + "".join(map(_read, parts))
+    return "".join(map(_read, [*parts, *_MORE.get(name, ()), name]))
 
 
 def _read(name: str) -> str:
@@ -63,11 +69,16 @@ class Scripts:
         self._known: dict[str, DirectScript] = {}
 
     def call(self, name: str, keys: list[str], args: list[Any]) -> Any:
-        """Run `lua/NAME.lua`: one round trip."""
+        """Run `lua/NAME.lua`: one round trip. Raises NoRun."""
         script = self._known.get(name)
         if script is None:
             script = self._known[name] = DirectScript(self._client, source(name))
-        return script(keys, args)
+        try:
+            return script(keys, args)
+        except redis.ResponseError as error:
+            if NoRun.ANSWER in str(error):
+                raise NoRun from None
+            raise
 
     def ask(self, name: str, keys: list[str], args: list[Any]) -> Any:
         """Run a script that only looks: an answer that was lost leaves nothing unknown."""
