@@ -40,17 +40,19 @@ def tables(found: Json) -> str:
          f"{queued['drain_s']:.0f} s, {queued['drain_steps_per_s']:,} steps/s"),
         ("of these the first and the last quarter",
          f"{_number(queued['first_quarter_steps_per_s'])} and {_number(queued['last_quarter_steps_per_s'])} steps/s"),
-        ("time of the server for one of these steps", f"{queued['server_us_per_step']} µs"),
+        ("time of the server for one of these steps", _room(queued["server_us_per_step"])),
         ("runs that succeeded; attempts; messages sent again",
          f"{queued['succeeded']:,} of {queued['runs']:,}; {queued['attempts']:,}; {queued['sent_again']}"),
         (f"{together['steps']:,} steps in runs of five, one server for store and broker",
-         f"{together['steps_per_s']:,} steps/s, {together['server_us_per_step'][0]} µs of the server a step"),
+         f"{together['steps_per_s']:,} steps/s"),
+        ("time of the server for one of these steps", _room(together["server_us_per_step"][0])),
         ("the same with a broker of its own, on the same cores",
-         f"{apart['steps_per_s']:,} steps/s, {apart['server_us_per_step'][0]} µs of the store, "
-         f"{apart['server_us_per_step'][1]} µs of the broker"),
+         f"{apart['steps_per_s']:,} steps/s"),
+        ("time of the store for one of these; of the broker",
+         "; ".join(map(_room, apart["server_us_per_step"]))),
         (f"{rates['messages']:,} messages of 200 B sent by one client; handled by {rates['workers']} workers",
          f"{rates['sent_per_s']:,}/s; {_number(rates['handled_per_s'])}/s"),
-        ("time of the server for a message", f"{rates['server_us_per_message']} µs"),
+        ("time of the server for a message", _room(rates["server_us_per_message"])),
         ("an idle worker: requests to the server; the server's time",
          f"{idle['requests_per_s']}/s; {idle['server_share']:.2%} of a core"),
         (f"{runs['runs']:,} runs listed; the newest 50; by status; by workflow",
@@ -73,6 +75,11 @@ def tables(found: Json) -> str:
         ))  # fmt: skip
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return f"{_table(figures)}\n\n{_table(sizes)}\n\n{versions}; {found['cores']} cores, {found['date']}."
+
+
+def _room(microseconds: int) -> str:
+    """What something takes, and how much of it a second has room for."""
+    return f"{microseconds} µs, room for {1e6 / microseconds:,.0f}/s"
 
 
 def _number(value: int | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,7 @@ from orchestrator.errors import SettingsInvalid, StoreUnavailable
 from orchestrator.metrics.formats import TEXT_TYPE, to_json, to_text
 from orchestrator.metrics.gathering import Snapshot
 
+FRESH_S = 1.0
 CONTENT: dict[str, tuple[str, Callable[[Snapshot], bytes]]] = {
     "/metrics": (TEXT_TYPE, to_text),
     "/metrics.json": ("application/json", lambda snapshot: json.dumps(to_json(snapshot)).encode() + b"\n"),
@@ -19,7 +22,7 @@ CONTENT: dict[str, tuple[str, Callable[[Snapshot], bytes]]] = {
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """Gathers anew for every request.
+    """Gathers when it is asked; all who ask within a second get the same, so that they cost the store one look.
 
     Args:
         port: 0 takes a free one.
@@ -32,13 +35,22 @@ class MetricsServer(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, gather: Callable[[], Snapshot]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.gather = gather
+        self._gather = gather
+        self._newest: tuple[float, Snapshot] | None = None
+        self._looking = threading.Lock()
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
             raise SettingsInvalid(f"cannot listen on {host}, port {port}: {error.strerror}") from None
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.server_address[1]}/metrics"
+
+    def snapshot(self) -> Snapshot:
+        """The figures, at most a second old."""
+        with self._looking:
+            if self._newest is None or time.monotonic() - self._newest[0] > FRESH_S:
+                self._newest = time.monotonic(), self._gather()
+            return self._newest[1]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -51,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", f"look at {' or '.join(CONTENT)}\n".encode())
             return
         try:
-            body = write(self.server.gather())
+            body = write(self.server.snapshot())
         except StoreUnavailable as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{error.message}\n".encode())
         else:

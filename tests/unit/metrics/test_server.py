@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from orchestrator.errors import SettingsInvalid, StoreUnavailable
+from orchestrator.metrics import server
 from orchestrator.metrics.gathering import Snapshot
 from orchestrator.metrics.server import MetricsServer
 from tests.unit.metrics.test_formats import SNAPSHOT
@@ -20,13 +21,13 @@ from tests.unit.metrics.test_formats import SNAPSHOT
 
 @contextmanager
 def serving(gather: Callable[[], Snapshot]) -> Iterator[str]:
-    with MetricsServer("127.0.0.1", 0, gather) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    with MetricsServer("127.0.0.1", 0, gather) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield server.url
+            yield made.url
         finally:
-            server.shutdown()
+            made.shutdown()
             thread.join()
 
 
@@ -51,7 +52,7 @@ def test_text_and_json_are_served_and_nothing_else() -> None:
         assert (code, text) == (404, "look at /metrics or /metrics.json\n")
 
 
-def test_each_request_looks_anew() -> None:
+def test_all_who_ask_within_a_second_cost_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
 
     def gather() -> Snapshot:
@@ -60,7 +61,10 @@ def test_each_request_looks_anew() -> None:
 
     with serving(gather) as url:
         assert [get(url)[0] for _ in range(3)] == [200] * 3
-    assert len(looks) == 3
+        assert len(looks) == 1
+        monkeypatch.setattr(server, "FRESH_S", 0.0)
+        assert [get(url)[0] for _ in range(3)] == [200] * 3
+    assert len(looks) == 4
 
 
 def test_a_server_of_the_state_that_is_away_is_503() -> None:
