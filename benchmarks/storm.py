@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chain import PACKAGES, ROOT
+from benchmarks.sides import PACKAGES, ROOT
 from benchmarks.storm_agents import NOTES, text_of
 from benchmarks.storm_workers import FILE, NAMES, WORKERS_EACH, Workers
 from benchmarks.transport_kills import until

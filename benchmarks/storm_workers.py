@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from benchmarks.chain import ROOT
+from benchmarks.sides import ROOT
 from benchmarks.storm_agents import AGENTS
 
 FILE = str(ROOT / "benchmarks" / "storm_agents.py")

@@ -137,7 +137,7 @@ class Claim:
     in a loop from 1 in each round.
 
     `step` is the plan's entry; `scope` holds what its expressions may read. `context` is what an agent passed on that
-    handed the step over.
+    handed the step over. `root` is the step whose message was the first of the run, `parent` the one before this.
     """
 
     run_id: str
@@ -148,6 +148,8 @@ class Claim:
     scope: dict[str, Json]
     context: dict[str, Json] | None = None
     before: int = 0
+    root: str | None = None
+    parent: str | None = None
 
     @property
     def number(self) -> int:

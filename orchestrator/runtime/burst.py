@@ -48,15 +48,38 @@ class Burst:
         self._ends = time.monotonic() + BURST_S
         self._taker = self._taker_of(request)
 
-    def run(self, claim: Claim | None) -> None:
-        """Run the attempt, then what can be taken after it."""
-        while claim is not None:
-            taker = self._taker if time.monotonic() < self._ends else None
-            advance = self._executor.attempt(claim, worker=self._worker, taker=taker)
-            claim = None
-            if advance is not None:
-                self._carry_on(advance)
-                claim = advance.claim
+    def run(self, first: Claim) -> float:
+        """Run the attempt, then what can be taken after it. Returns the seconds that the first one took."""
+        began_s = time.monotonic()
+        taken = self._attempt(first)
+        first_s = time.monotonic() - began_s
+        while taken is not None:
+            events = self._engine.task_events(self._worker)
+            events.started(taken)
+            claim, began_s = taken, time.monotonic()
+            taken = self._attempt(claim)
+            events.ended(claim, time.monotonic() - began_s)
+        return first_s
+
+    def _attempt(self, claim: Claim) -> Claim | None:
+        """Run an attempt. Returns the next one, if this process goes on with one."""
+        taker = self._taker if self._left_s > 0 else None
+        advance = self._executor.attempt(claim, worker=self._worker, taker=taker)
+        if advance is not None:
+            self._carry_on(advance)
+            if advance.claim is not None:
+                return advance.claim
+        return self._next(taker) if taker else None
+
+    @property
+    def _left_s(self) -> float:
+        return self._ends - time.monotonic()
+
+    def _next(self, taker: Taker) -> Claim | None:
+        """What comes before the moment is over. What needs the consumer ends it: another message, a time limit."""
+        if self._left_s <= 0 or not self._engine.store.await_work(taker, self._left_s):
+            return None
+        return self._executor.take(taker)
 
     def _carry_on(self, advance: Advance) -> None:
         if advance.decide or advance.elsewhere:

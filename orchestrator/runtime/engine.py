@@ -21,6 +21,7 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.records import Advance, Posted
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
+from orchestrator.runtime.task_events import TaskEvents
 from orchestrator.settings import Settings
 from orchestrator.store.connection import blocking, connect
 from orchestrator.store.directory import Directory
@@ -48,6 +49,7 @@ class Engine:
     _registry: AgentRegistry | None = field(default=None, repr=False)
     _store: tuple[int, RunStore] | None = field(default=None, repr=False)
     _inbox: tuple[int, Inbox] | None = field(default=None, repr=False)
+    _task_events: tuple[int, TaskEvents] | None = field(default=None, repr=False)
 
     @property
     def one_server(self) -> bool:
@@ -82,6 +84,12 @@ class Engine:
     @property
     def office(self) -> PostOffice:
         return PostOffice(self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish)
+
+    def task_events(self, worker: str) -> TaskEvents:
+        """What tells Flower of the steps that this process takes by itself."""
+        if self._task_events is None or self._task_events[0] != os.getpid():
+            self._task_events = (os.getpid(), TaskEvents(self.app, worker))
+        return self._task_events[1]
 
     def carry_on(self, advance: Advance) -> None:
         """Decide and publish what a transition made possible."""

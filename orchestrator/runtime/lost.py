@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -40,6 +41,13 @@ _deaths: SimpleQueue[_Death] = SimpleQueue()  # a process has one worker
 
 class WatchedRequest(Request):  # type: ignore[misc]
     """Celery's request of a step or a ring, which tells of the death of its child."""
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        if type == "task-succeeded" and isinstance(fields["result"], str) and self.task.name == RUN_STEP:
+            # Of the step itself, without those that the process has taken after it; see `burst`.
+            with suppress(ValueError):
+                fields |= {"runtime": float(fields["result"]), "result": "None"}
+        super().send_event(type, **fields)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps it

@@ -28,8 +28,8 @@ _SERVER_AWAY = (redis.RedisError, *BROKER_AWAY)
 
 
 @shared_task(bind=True, name=RUN_STEP, max_retries=0, Request=WATCHED, typing=False)  # type: ignore[untyped-decorator]
-def run_step(self: Task, *ids: str) -> str | None:
-    """Run one attempt of one step, then see to what it made ready.
+def run_step(self: Task, *ids: str) -> str | float | None:
+    """Run one attempt of one step, then see to what it made ready. `lost` and `chords` read what it returns.
 
     On a server that is both store and broker, scripts send what becomes ready, and the process goes on with the next
     step for a moment. Elsewhere the chain or the chord that the message belongs to brings the next step if that is
@@ -48,9 +48,7 @@ def run_step(self: Task, *ids: str) -> str | None:
         return None
     if engine.one_server:
         self.request.chain = None  # the script that makes its next step ready sends that
-        if claim is not None:
-            Burst(engine, executor, self.request).run(claim)
-        return None
+        return Burst(engine, executor, self.request).run(claim) if claim else None
     advance = executor.attempt(claim, worker=worker) if claim else None
     try:
         own, *others = carry_on(engine.store, advance, engine.settings) if advance else (Advance(run_id),)

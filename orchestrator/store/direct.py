@@ -60,6 +60,20 @@ class DirectScript:
             raise ReplyLost(f"no answer: {error}") from error
 
 
+def ask(client: Any, *command: Any) -> Any:
+    """One command and its answer, which may take as long as the client's time-out. Raises what redis-py raises."""
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command(*command)
+        return connection.read_response()
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
+
+
 class Post:
     """Commands whose answers nobody waits for: they are read before the next ones are sent.
 

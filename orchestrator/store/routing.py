@@ -27,6 +27,11 @@ def queue_of(agent: str, prefix: str = DEFAULT_PREFIX) -> str:
     return f"{'' if prefix == DEFAULT_PREFIX else prefix}agent.{agent}"
 
 
+def wake_of(queue: str) -> str:
+    """The list of a queue's wake-ups on Redis, beside kombu's lists, one for each priority."""
+    return f"{queue}\x06\x16wake"
+
+
 def agents_of(queues: Iterable[str], prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
     """The agents whose queues are among these."""
     stem = queue_of("", prefix)

@@ -18,9 +18,11 @@ from orchestrator.errors import QueueFull, RunNotFound, RunOver, RunRefused, Ste
 from orchestrator.ids import base_of
 from orchestrator.records import SCHEMA, Advance, Claim, Order, Ready, Sending, StepError, Taker
 from orchestrator.states import RunState
+from orchestrator.store.direct import ask
 from orchestrator.store.keys import Keys
 from orchestrator.store.plans import Canvas, limits_to_json, plan_fields
 from orchestrator.store.reader import RunReader, scope
+from orchestrator.store.routing import wake_of
 from orchestrator.store.scripts import FINISH_AND_SEND, NoRun, Scripts
 from orchestrator.store.values import pack
 from orchestrator.workflow.nearby import listed
@@ -135,6 +137,11 @@ class RunStore(RunReader):
         """
         keys = self._keys("")
         return _claim(self._scripts.call("take_step", keys, ["", *_taking(taker), int(again), *taker.agents]))
+
+    def await_work(self, taker: Taker, seconds: float) -> bool:
+        """Wait until something is sent to one of the taker's agents; False: nothing was. One BLPOP."""
+        queues = [wake_of(self._canvas.stem + agent) for agent in taker.agents]
+        return ask(self.client, "BLPOP", *queues, max(seconds, 0.001)) is not None
 
     def load_held(self, worker: str, *, lease_ms: int) -> dict[int, tuple[str, str]]:
         """Process -> (run, step) that it runs, or has to stop. It is kept for some leases from now."""
@@ -404,12 +411,15 @@ def _taking(taker: Taker) -> tuple[Any, ...]:
 def _claim(reply: list[Any] | None) -> Claim | None:
     if reply is None:
         return None
-    run_id, step_id, attempt, before, failures, body, agent, task, context, *readable = reply
+    run_id, step_id, root, parent, attempt, before, failures, body, agent, task, context, *readable = reply
     step = _parse_step(body)
     if agent:
         step = replace(step, agent=agent, task=task)
     passed_on = json.loads(context) if context else None
-    return Claim(run_id, step_id, attempt, failures, step, scope(run_id, step_id, readable), passed_on, before)
+    seen = scope(run_id, step_id, readable)
+    return Claim(
+        run_id, step_id, attempt, failures, step, seen, passed_on, before, root=root or None, parent=parent or None
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -2,15 +2,16 @@
 -- by: {worker, lease ms, pid: the process that runs it (0: not told), the newest schema that it understands}.
 -- Cost: O(inputs and steps that the step's expressions name).
 local by = {}
+local parent   -- of a step that is taken: the step before it
 local function by_arguments(at)
   by.worker, by.lease_ms, by.pid, by.schema = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   by.holds = PREFIX .. 'holds:' .. by.worker
 end
 
--- What the process gets: {run, step, attempt, attempts of earlier rounds, failures, body, agent, task, context, what
--- `scope_of` returns}.
+-- What the process gets: {run, step, root, step before it, attempt, attempts of earlier rounds, failures, body, agent,
+-- task, context, what `scope_of` returns}.
 local function claimed(id, rec, graph)
-  return {RUN_ID, id, rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)),
+  return {RUN_ID, id, run.root or '', parent or '', rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)),
     rec.agent or '', rec.task or '', rec.context or '', scope_of(id, graph)}
 end
 

@@ -43,9 +43,11 @@ local function take(agents)
     local run_id, id = string.match(text or '', STEP)
     if not id then break end
     enter(run_id)
-    if PLAN and node(id).timeout_ms then break end
+    local known = PLAN and redis.call('HEXISTS', STEPS, id) == 1
+    if known and node(id).timeout_ms then break end
     redis.call('LTRIM', list, 0, -2)
-    found = PLAN and claim(id)
+    parent = string.match(text, '"parent_id":"[^:"]+:([^"]+)"')
+    found = known and claim(id)
     if found then break end
   end
   settle_wakes(agents)

@@ -34,7 +34,10 @@ cause = id
 if goes_on and not overtaken(rec.queue) then onward = {queue = rec.queue} end
 succeed(id, rec, graph)
 local posted, priority, next = send_along(), run.priority, nil
-if goes_on then next = onward and onward.id and claim(onward.id, onward.rec) or take(cjson.decode(ARGV[10])) end
+if goes_on then
+  parent = id
+  next = onward and onward.id and claim(onward.id, onward.rec) or take(cjson.decode(ARGV[10]))
+end
 local result = advance()
 result[2], result[6], result[7] = priority, posted, next
 return result
