@@ -13,12 +13,14 @@ from typing import Any
 
 import redis
 
-from orchestrator.store.direct import DirectFunction, Library
+from orchestrator.store.direct import DirectFunction, Library, ReplyLost
 
 _FOLDER = files("orchestrator.store") / "lua"
 #: What the transitions share; each file uses only what stands in those before it.
 _SHARED = ("_lib", "_walk", "_end", "_rounds", "_claim", "_take", "_message", "_send_along", "_pick", "_room")
-_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive"})
+_STANDALONE = frozenset({
+    "take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive", "list_runs", "count_waiting",
+})  # fmt: skip
 _OF_MESSAGES = frozenset({
     "send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again", "move_message",
 })  # fmt: skip
@@ -87,3 +89,10 @@ class Scripts:
             if NoRun.ANSWER in str(error):
                 raise NoRun from None
             raise
+
+    def ask(self, name: str, keys: list[str], args: list[Any]) -> Any:
+        """Run a script that only looks: an answer that was lost leaves nothing unknown."""
+        try:
+            return self.call(name, keys, args)
+        except ReplyLost as error:
+            raise redis.ConnectionError(str(error)) from error
