@@ -24,7 +24,7 @@ from orchestrator.records import RunRecord
 from orchestrator.runtime.launcher import Launcher
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
-from orchestrator.store.directory import PRIORITIES
+from orchestrator.store.load import PRIORITIES
 from orchestrator.store.server_settings import require_strong_server
 
 GRACE_S = 2.0  # for attempts that still run when the command ends; one that is cut off runs again elsewhere

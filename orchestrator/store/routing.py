@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from orchestrator.settings import AMQP_SCHEMES, DEFAULT_PREFIX
-from orchestrator.store.directory import PRIORITIES, TASKS
+from orchestrator.store.load import PRIORITIES, TASKS
 
 RUN_STEP = "orchestrator.run_step"
 RING = "orchestrator.ring"

@@ -23,7 +23,7 @@ from orchestrator.store.keys import Keys
 from orchestrator.store.plans import Canvas, limits_to_json, plan_fields
 from orchestrator.store.reader import RunReader, scope
 from orchestrator.store.routing import wake_of
-from orchestrator.store.scripts import FINISH_AND_SEND, NoRun, Scripts
+from orchestrator.store.scripts import NoRun, Scripts
 from orchestrator.store.values import pack
 from orchestrator.workflow.nearby import listed
 from orchestrator.workflow.plan import Limit, Plan, PlanStep, step_from_json
@@ -189,8 +189,7 @@ class RunStore(RunReader):
         packed = "" if output is None else pack(output)
         taking = (*_taking(taker), int(again), json.dumps(taker.agents)) if taker else ("", 0, 0, 0, 0, "")
         more = sending or Sending([], [])
-        name = "finish_step" if sending is None else FINISH_AND_SEND
-        reply = self._call(name, run_id, step_id, attempt, packed, *taking, *more.args, more_keys=more.keys)
+        reply = self._call("finish_step", run_id, step_id, attempt, packed, *taking, *more.args, more_keys=more.keys)
         advance = _advance(run_id, reply)
         if advance is None or (sending is None and taker is None):
             return advance

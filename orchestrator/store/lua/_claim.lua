@@ -1,10 +1,8 @@
--- Purpose: give a step to one process under a lease. Put behind _lib.lua.
+-- Purpose: give a step to one process under a lease.
 -- by: {worker, lease ms, pid: the process that runs it (0: not told), the newest schema that it understands}.
 -- Cost: O(inputs and steps that the step's expressions name).
-local by = {}
-local parent   -- of a step that is taken: the step before it
 local function by_arguments(at)
-  by.worker, by.lease_ms, by.pid, by.schema = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  by = {worker = ARGV[at], lease_ms = ARGV[at + 1], pid = ARGV[at + 2], schema = tonumber(ARGV[at + 3])}
   by.holds = PREFIX .. 'holds:' .. by.worker
 end
 
@@ -26,7 +24,7 @@ local function held()
   end
 end
 
-local SKEW_MS = 5000   -- how often a step of a newer schema is offered while old workers may take it
+local SKEW_MS = 5000   -- how often work of a newer schema is offered while old workers may take it
 
 -- Under `rate` a step gets the next free moment, under `max` a place, or its turn to wait for one.
 -- Returns when to try again, or nil: now.
@@ -65,6 +63,12 @@ local function wait_for(id, rec, graph, limit)
   if due > NOW then return due end
 end
 
+-- In one order everywhere: two steps that each have a place the other one waits for would wait for ever.
+local function rates_first(a, b)
+  if (a.max == nil) ~= (b.max == nil) then return a.max == nil end
+  return a.key < b.key
+end
+
 -- pending -> running | waiting (a limit is reached). Returns what `claimed` does, or nil: not to be had (done, taken, not
 -- due, limited, run over, of a newer schema).
 -- rec: of a step that was never sent nor saved; default: what the store has.
@@ -80,11 +84,7 @@ local function claim(id, rec)
   if newer then due, rec.reason = NOW + SKEW_MS, 'waits for a worker of a newer version' end
   local limits = not newer and (rec.limits or graph.limits)
   if limits then
-    -- In one order everywhere: two steps that each have a place the other one waits for would wait for ever.
-    table.sort(limits, function(a, b)
-      if (a.max == nil) ~= (b.max == nil) then return a.max == nil end
-      return a.key < b.key
-    end)
+    table.sort(limits, rates_first)
     for _, limit in ipairs(limits) do
       local again = wait_for(id, rec, graph, limit)
       if again and (not due or again > due) then

@@ -1,4 +1,4 @@
--- Purpose: how a run ends: failures, compensations, its phases. Put behind _walk.lua.
+-- Purpose: how a run ends: failures, compensations, its phases.
 -- Cost: O(steps) where everything that is left is cancelled.
 
 -- Whoever waits for a place under the run's concurrency key may start.

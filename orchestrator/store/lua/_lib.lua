@@ -1,15 +1,12 @@
--- Purpose: what the transitions of a run share. Put before each script that changes a run; most also need _walk.lua, by
---          which the end of a step leads to others, and _end.lua, by which a run ends.
+-- Purpose: what the transitions share. The library (see scripts.py) is built once, when the server loads it, and lives on
+--          from call to call: whatever belongs to one call is declared here, and set anew when the next one begins, also
+--          after one that failed half way.
 -- KEYS: 1 run hash, 2 what the broker's lists for agents start with; '' where the broker is another server.
 -- ARGV[1]: run id. All other keys are made of these, as keys.py says: which run a limit or a queue leads to, scripts find
 -- out. Time is the server's.
 --
 -- An id is the plan's, then one `[n]` for each foreach around it: `edit[3]` is the step `edit` for item 3, `each[3]`
 -- that item of `each`. `edit~7` is a round of a loop that is over and may have to be compensated.
-local PREFIX, STEM = string.sub(KEYS[1], 1, -5 - #ARGV[1]), KEYS[2]
-local TIMERS, READY, QUEUES = PREFIX .. 'timers', PREFIX .. 'ready', PREFIX .. 'queues'
-local WAKE, ENDED, JOURNAL = PREFIX .. 'wake', PREFIX .. 'ended', PREFIX .. 'journal'
-local RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes   -- see `enter`
 local RESCUE_MS = 5000   -- a decision not taken by then is taken by the keeper
 local SOON_MS = 5000     -- the keeper looks at least this often by itself
 -- Entries the journal keeps, the default of the setting `journal_events`: no script of a run gets the settings.
@@ -17,30 +14,58 @@ local SOON_MS = 5000     -- the keeper looks at least this often by itself
 local JOURNAL_EVENTS = 100000
 local LIMIT_POLL_MS = 60000   -- a step that waits for a limit is called when a place is free; this is for the rest
 local RANKS = {emergency = 0, urgent = 1, high = 2, medium = 3, low = 4}
-local QUEUE_WAKE_MS = 60000   -- a wake-up serves consumers that block now; transport.py has the same figure
+local WAKE_MS = 60000         -- a wake-up serves consumers that block now; transport.py has the same figure
 local BETWEEN = '\6\22'       -- what kombu puts between a queue and a priority
 
-local clock = redis.call('TIME')
-local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local SEQ = clock[1] .. string.format('%06d', clock[2])
-local ready, decide, elsewhere = {}, {}, {}
-local cancel_child = '$cancel'   -- what a run that is cancelled asks of its children
-local cause    -- the step whose end makes others ready: the parent of their messages
-local onward   -- {queue}: a step of this queue need not be sent, because the process at hand takes it; see _take.lua
--- Stores what a handler sends, in the variant of finish_step that has messages to store; see _send_along.lua.
-local send_along = function() return {} end
+-- Of this call, see `open_call`, `open_run`, and `open_messages` of _message.lua.
+local KEYS, ARGV, NOW, SEQ
+local PREFIX, STEM, TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL
+local RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes   -- see `enter`
+local ready, decide, elsewhere
+local cancel_child   -- what a run that is cancelled asks of its children
+local cause     -- the step whose end makes others ready: the parent of their messages
+local onward    -- {queue}: a step of this queue need not be sent, because the process at hand takes it; see _take.lua
+local counts    -- {key: {field: by}}, see `count`
+local let_go    -- {holds hash, process} of an attempt that has ended
+local by        -- who claims, see _claim.lua
+local parent    -- of a step that is taken: the step before it
+local M         -- of messages, see _message.lua
 
--- Make a run the one that everything below is about. plan: hash of its plan, for a run that is only being created.
-local function enter(id, plan)
+-- Make a run the one that everything below is about.
+local function enter(id)
   RUN_ID, RUN = id, PREFIX .. 'run:' .. id
   STEPS, OUTPUTS, EVENTS = RUN .. ':steps', RUN .. ':outputs', RUN .. ':events'
-  local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse', 'schema', 'plan', 'root')
-  run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5], root = now[8]}
+  local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse', 'schema', 'plan', 'root', 'workflow')
+  run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5], root = now[8],
+    workflow = now[9]}
   run.schema = tonumber(now[6] or 1)   -- of the version that created it
-  plan = now[7] or plan
-  PLAN, nodes = plan and PREFIX .. 'plan:' .. plan, {}
+  PLAN, nodes = now[7] and PREFIX .. 'plan:' .. now[7], {}
 end
-enter(ARGV[1])
+
+local function open_call(keys, argv)
+  KEYS, ARGV = keys, argv
+  local clock = redis.call('TIME')
+  NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  SEQ = clock[1] .. string.format('%06d', clock[2])
+  PREFIX, STEM, TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL = nil
+  RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes = nil
+  ready, decide, elsewhere, counts = {}, {}, {}, {}
+  cancel_child, cause, onward, let_go, by, parent, M = '$cancel', nil
+end
+
+-- The beginning of a transition of a run; of no run if the id is ''.
+local function open_run(keys, argv)
+  open_call(keys, argv)
+  PREFIX, STEM = string.sub(keys[1], 1, -5 - #argv[1]), keys[2]
+  TIMERS, READY, QUEUES = PREFIX .. 'timers', PREFIX .. 'ready', PREFIX .. 'queues'
+  WAKE, ENDED, JOURNAL = PREFIX .. 'wake', PREFIX .. 'ended', PREFIX .. 'journal'
+  if argv[1] ~= '' then enter(argv[1]) end
+end
+
+-- Make a transition callable. Processes of two versions may use one server: each has functions of its own.
+local function transition(name, flags, callback)
+  redis.register_function{function_name = name .. '_' .. VERSION, flags = flags, callback = callback}
+end
 
 local function split(id)
   if not string.find(id, '[%[~]') then return id, '' end
@@ -127,13 +152,15 @@ local function call_on(run_id, what)
   elsewhere[#elsewhere + 1] = what
 end
 
-local function awaken(queue)
-  local wake = queue .. BETWEEN .. 'wake'
-  if redis.call('EXISTS', wake) == 0 then
-    redis.call('LPUSH', wake, '1')
-    redis.call('PEXPIRE', wake, QUEUE_WAKE_MS)
+-- list: of wake-ups, beside the lists of a queue.
+local function awaken(list)
+  if redis.call('EXISTS', list) == 0 then
+    redis.call('LPUSH', list, '1')
+    redis.call('PEXPIRE', list, WAKE_MS)
   end
 end
+
+local function wake_of(queue) return queue .. BETWEEN .. 'wake' end
 
 -- Put the Celery message of a step on its agent's queue. form: see envelopes.py.
 local function send(id, queue, form)
@@ -150,7 +177,7 @@ local function send(id, queue, form)
   for i = 1, cut - 1 do values[i] = known[string.sub(form, i, i)] end
   redis.call('LPUSH', STEM .. agent .. (number > 0 and BETWEEN .. number or ''),
     string.format(string.sub(form, cut + 1), unpack(values)))
-  awaken(STEM .. agent)
+  awaken(wake_of(STEM .. agent))
 end
 
 -- A step may go to its agent now: send its message, or note it for the caller where the broker is another server. The
@@ -221,8 +248,6 @@ end
 local function void_mark(id, worker, pid) return '#x' .. worker .. ' ' .. pid .. ' ' .. id end
 
 -- Counters go down and up again where one step follows another: what is left of it is written when the script is done.
-local counts, let_go = {}, nil   -- let_go: {holds hash, process} of an attempt that has ended
-
 local function count(key, field, by)
   counts[key] = counts[key] or {}
   counts[key][field] = (counts[key][field] or 0) + by
@@ -243,8 +268,8 @@ local function close_attempt(id, rec)
   release(id, rec)
   rec.reserved = nil
   if rec.worker then
-    drop_timer('lease', RUN_ID, id, rec.attempt)
-    drop_timer('timeout', RUN_ID, id, rec.attempt)
+    local attempt = RUN_ID .. ' ' .. id .. ' ' .. rec.attempt
+    redis.call('ZREM', TIMERS, 'lease ' .. attempt, 'timeout ' .. attempt)
     count(QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), -1)
     count(RUN, 'active', -1)
     -- Of an attempt that is to be interrupted the worker's heartbeat must find out.
@@ -311,7 +336,7 @@ local function scope_of(id, graph, deciding)
   if is_item(id, graph) then item = redis.call('HGET', OUTPUTS, 'i:' .. id)
   elseif graph.each then item = redis.call('HGET', OUTPUTS, 'i:' .. graph.each .. upto(at, graph.depth) .. round_undone) end
   local error = graph.phase and redis.call('HGET', RUN, 'error') or false
-  return item, inputs, steps, redis.call('HGET', RUN, 'workflow'), error, round, previous, graph.phase or ''
+  return item, inputs, steps, run.workflow, error, round, previous, graph.phase or ''
 end
 
 local function advance()

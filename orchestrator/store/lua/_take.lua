@@ -1,28 +1,26 @@
--- Purpose: the next step for a process that has just ended one, without a way through the broker's consumer. Put behind
---          _claim.lua. A step that is taken off a queue here is claimed in the same script, so that nothing holds a
---          message which nobody has.
+-- Purpose: the next step for a process that has just ended one, without a way through the broker's consumer. A
+--          step that is taken off a queue here is claimed in the same script, so that nothing holds a message which
+--          nobody has.
 -- Cost: as _claim, and O(agents * priorities).
 local MOST_VOID = 20   -- messages that lead to nothing, in one script
 local STEP = '^{"headers":{"lang":"py","task":"orchestrator%.run_step","id":"([^:"]+):([^"]+)"'
-local WORDS = {[0] = 'emergency', 'urgent', 'high', 'medium', 'low'}
 
 local function list_of(agent, rank) return STEM .. agent .. (rank > 0 and BETWEEN .. 2 * rank or '') end
 
 -- Whether something more urgent than this queue waits for its agent.
 local function overtaken(queue)
   local agent, priority = string.match(queue, '^(%S+) (%S+)$')
-  for rank = 0, RANKS[priority] - 1 do
-    if redis.call('EXISTS', list_of(agent, rank)) == 1 then return true end
-  end
-  return false
+  local rank, lists = RANKS[priority], {}
+  for above = 0, rank - 1 do lists[above + 1] = list_of(agent, above) end
+  return rank > 0 and redis.call('EXISTS', unpack(lists)) > 0
 end
 
 -- Leave a wake-up for the next consumer if there is work, none if there is not.
 local function settle_wakes(agents)
   for _, agent in ipairs(agents) do
-    local more = false
-    for rank = 0, 4 do more = more or redis.call('EXISTS', list_of(agent, rank)) == 1 end
-    if more then awaken(STEM .. agent) else redis.call('DEL', STEM .. agent .. BETWEEN .. 'wake') end
+    local lists, wake = {}, wake_of(STEM .. agent)
+    for rank = 0, 4 do lists[rank + 1] = list_of(agent, rank) end
+    if redis.call('EXISTS', unpack(lists)) > 0 then awaken(wake) else redis.call('DEL', wake) end
   end
 end
 

@@ -1,4 +1,4 @@
--- Purpose: how a run walks its graph: what the end of a step, an item or a round leads to. Put behind _lib.lua.
+-- Purpose: how a run walks its graph: what the end of a step, an item or a round leads to.
 -- Cost: O(successors of what became terminal).
 local arrive, settle, fail, start_item, stop_items, stop_rest   -- steps, rounds and items end in each other
 

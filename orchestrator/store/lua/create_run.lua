@@ -20,7 +20,7 @@ if crowded then return {-4, crowded} end
 local first = 9 + 3 * kept
 local about = {}
 for i = first, #ARGV, 2 do about[ARGV[i]] = ARGV[i + 1] end
-enter(RUN_ID, about.plan)
+PLAN = PREFIX .. 'plan:' .. about.plan
 local plan = redis.call('HMGET', PLAN, '$entry', '$count', '$children')
 local pinned = cjson.decode(plan[3] or '[]')
 pinned[#pinned + 1] = about.plan

@@ -33,7 +33,7 @@ if ARGV[4] ~= '' then redis.call('HSET', OUTPUTS, id, ARGV[4]) end
 cause = id
 if goes_on and not overtaken(rec.queue) then onward = {queue = rec.queue} end
 succeed(id, rec, graph)
-local posted, priority, next = send_along(), run.priority, nil
+local posted, priority, next = ARGV[11] and send_along() or {}, run.priority, nil
 if goes_on then
   parent = id
   next = onward and onward.id and claim(onward.id, onward.rec) or take(cjson.decode(ARGV[10]))
