@@ -78,9 +78,11 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing (about half a minute, once) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@$(BIN)/python -m compileall -q orchestrator workers  # or every start compiles, where PYTHONDONTWRITEBYTECODE is set
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing with the tools for tests ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m compileall -q orchestrator workers  # or every start compiles, where PYTHONDONTWRITEBYTECODE is set
 	@touch $@ $(VENV)/.installed

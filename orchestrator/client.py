@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
@@ -34,15 +34,10 @@ from orchestrator.errors import (
 )
 from orchestrator.messages import content_of
 from orchestrator.records import Advance, Event, MessageRecord, Order, Posted, RunRecord, StepError, StepRecord
-from orchestrator.runtime.app import App, make_app
-from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.celery_defaults import IMPATIENT
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import URL_SCHEMES, Settings
 from orchestrator.states import RunState
-from orchestrator.store.audit.auditor import Auditor
-from orchestrator.store.audit.ledger import read_file
-from orchestrator.store.audit.report import Progress, Report
 from orchestrator.store.connection import blocking, connect, guard, server_url
 from orchestrator.store.directory import Directory
 from orchestrator.store.inbox import Inbox
@@ -53,12 +48,14 @@ from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.catalog import Catalog
-from orchestrator.workflow.compiler import compile_workflow
 from orchestrator.workflow.cron import check_schedule, due_times
-from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import Plan
-from orchestrator.workflow.spec import SIGNAL_NAME
+
+# What only some calls need is imported by them: Celery, the compiler and the audit take 0.2 s of each command's start.
+if TYPE_CHECKING:
+    from orchestrator.runtime.app import App
+    from orchestrator.store.audit.report import Progress, Report
 
 Json = Any
 OPERATOR = "operator"  # who sends where nobody is named
@@ -97,7 +94,9 @@ class Client:
 
     @cached_property
     def app(self) -> App:
-        """The Celery app that publishes; built when something is submitted."""
+        """The Celery app that publishes what the store's scripts cannot send; built when there is something."""
+        from orchestrator.runtime.app import make_app
+
         app = make_app(self.settings)
         app.conf.update(IMPATIENT)
         return app
@@ -156,7 +155,13 @@ class Client:
         """Decide and publish what a transition made possible."""
         if advance is not None:
             for found in carry_on(self.store, advance, self.settings):
-                dispatch(self.app, found.run_id, found.ready, priority=found.priority)
+                if found.ready:
+                    self._dispatch(found)
+
+    def _dispatch(self, found: Advance) -> None:
+        from orchestrator.runtime.canvas import dispatch
+
+        dispatch(self.app, found.run_id, found.ready, priority=found.priority)
 
     def compile(self, source: str | Path) -> Plan:
         """The plan of a workflow file, checked against the agents that are loaded or online.
@@ -164,6 +169,9 @@ class Client:
         Raises:
             WorkflowInvalid: every mistake, with file and line.
         """
+        from orchestrator.workflow.compiler import compile_workflow
+        from orchestrator.workflow.loader import load_workflow
+
         return compile_workflow(
             load_workflow(source, limits=self.settings), agents=self.catalog(), limits=self.settings
         )
@@ -266,6 +274,9 @@ class Client:
         Raises:
             WorkflowInvalid: a file cannot be read, with its line. StoreUnavailable.
         """
+        from orchestrator.store.audit.auditor import Auditor
+        from orchestrator.store.audit.ledger import read_file
+
         ledgers = [read_file(str(path)) for path in against]
         kept = {"retention_ms": self.settings.retention_s * 1000}
         kept |= {"message_retention_ms": self.settings.message_retention_s * 1000}
@@ -475,6 +486,8 @@ class RunHandle:
         Raises:
             RunNotFound. RunOver. WorkflowInvalid: no name of a signal. HandlerOutputInvalid: the data is no JSON.
         """
+        from orchestrator.workflow.spec import SIGNAL_NAME
+
         if not SIGNAL_NAME.fullmatch(name):
             message = f"{name!r} is no name of a signal: use letters, digits, '_', '-', '.' and ':', 100 at most"
             raise WorkflowInvalid([Problem("", 0, "", message)])

@@ -52,7 +52,7 @@ READER_GONE = 141  # as for any program that SIGPIPE ends: `orchestrator runs | 
 # command -> (module, what it does). The first sentence of the command's own help says the same.
 COMMANDS = {
     "run": ("run", "Submit a workflow and follow it to its end."),
-    "up": ("workers", "Start the server, a worker for every agent, and Flower."),
+    "up": ("up", "Start the server, a worker for every agent, and Flower."),
     "worker": ("worker", "Serve agents until told to stop."),
     "validate": ("files", "Check workflow files without running them."),
     "graph": ("files", "Draw a workflow."),
@@ -92,7 +92,7 @@ COMMANDS = {
     "decline": ("handoffs", "Decline a handoff: it goes back to its sender."),
     "complete": ("handoffs", "End a handoff that was accepted at a terminal: with a result, or as failed."),
     "migrate": ("migrate", "Move agents from tmux windows to inboxes: both ways at first, then cut over."),
-    "agents": ("workers", "List the agents: what they can do, who is online, what waits for them."),
+    "agents": ("agents", "List the agents: what they can do, who is online, what waits for them."),
     "flower": ("flower", "Watch the workers in a browser, with Flower."),
     "metrics": ("metrics", "Print what waits, what runs and who works, for Prometheus; or serve it."),
     "audit": ("audit", "Prove from the records that nothing is lost, stuck or left over."),

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
-
-from celery import Celery
-from kombu.transport.redis import Channel
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import Doorbell, Posted
-from orchestrator.runtime.broker import hand_over
 from orchestrator.settings import DEFAULT_PREFIX
-from orchestrator.store.routing import RING, agent_of, priority_number, queue_of, ring_id_of
+from orchestrator.store.routing import RING, agent_of, list_of, priority_number, queue_of, ring_id_of, wake_of
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 SEQ = "@SEQ@"  # what the script replaces by the time it stores the message; see _message.lua
 _ID = "@ID@"
@@ -25,7 +24,7 @@ _ID = "@ID@"
 def doorbell(box: str, priority: str, message_id: str, prefix: str = DEFAULT_PREFIX) -> Doorbell:
     """The doorbell of a message, for a broker that is the store's server."""
     queue, key, ring = _template(box, priority, prefix)
-    return Doorbell(key, f"{queue}{Channel.sep}wake", ring.replace(_ID, message_id))
+    return Doorbell(key, wake_of(queue), ring.replace(_ID, message_id))
 
 
 def silent(box: str, priority: str, message_id: str) -> Doorbell:
@@ -47,6 +46,8 @@ def publish(app: Celery, posted: Sequence[Posted]) -> None:
             )  # fmt: skip
 
     if rings:
+        from orchestrator.runtime.broker import hand_over  # with Celery, which a script that sends needs not
+
         hand_over(app, f"{len(rings)} rings", send)
 
 
@@ -65,8 +66,7 @@ def _template(box: str, priority: str, prefix: str) -> tuple[str, str, str]:
         "headers": {"lang": "py", "task": RING, "id": ring_id_of(_ID), "shadow": shadow_of(box), "ignore_result": True},
         "properties": {"delivery_info": {"exchange": "", "routing_key": queue}, "priority": number},
     }
-    key = f"{queue}{Channel.sep}{number}" if number else queue
-    return queue, key, json.dumps(message, separators=(",", ":"))
+    return queue, list_of(queue, number), json.dumps(message, separators=(",", ":"))
 
 
 def shadow_of(box: str) -> str:

@@ -19,6 +19,7 @@ _REDIS = dict(zip(PRIORITIES, PRIORITY_STEPS, strict=True))
 #: On RabbitMQ the highest number runs first, a message without a priority counts as 0, and each queue says at its
 #: declaration how many numbers it knows.
 MAX_PRIORITY = 9
+_SEP = "\x06\x16"  # kombu's
 _RABBITMQ = {word: MAX_PRIORITY - number for word, number in _REDIS.items()}
 
 
@@ -27,9 +28,14 @@ def queue_of(agent: str, prefix: str = DEFAULT_PREFIX) -> str:
     return f"{'' if prefix == DEFAULT_PREFIX else prefix}agent.{agent}"
 
 
+def list_of(queue: str, number: int) -> str:
+    """The list of a queue's messages of one priority, as kombu names it on Redis."""
+    return f"{queue}{_SEP}{number}" if number else queue
+
+
 def wake_of(queue: str) -> str:
     """The list of a queue's wake-ups on Redis, beside kombu's lists, one for each priority."""
-    return f"{queue}\x06\x16wake"
+    return f"{queue}{_SEP}wake"
 
 
 def agents_of(queues: Iterable[str], prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:

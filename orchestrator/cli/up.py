@@ -1,16 +1,16 @@
-"""Commands about agents: serve all of them with everything around (`up`), list them (`agents`)."""
+"""`orchestrator up`: serve all agents, with everything around them."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.cli import options
 from orchestrator.cli.flower_server import FlowerServer
-from orchestrator.cli.output import console, look, print_json, say, table
+from orchestrator.cli.output import console, print_json, say
 from orchestrator.cli.worker import agent_process
 from orchestrator.client import Client
 from orchestrator.errors import OrchestratorError
@@ -69,32 +69,6 @@ def up(
             say("stopping")
 
 
-@commands.command(
-    epilog="""\b
-Examples:
-  orchestrator agents
-  orchestrator agents --capability writing --json
-"""
-)
-def agents(
-    capability: Annotated[str | None, typer.Option(metavar="C", help="Only agents that can do this.")] = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """List the agents: what they can do, who is online, what waits for them.
-
-    An agent is known once a worker has served it.
-    """
-    with Client(options.load_settings()) as client:
-        found = client.agents(capability)
-    if as_json:
-        print_json(found)
-    elif found:
-        columns = ("agent", "presence", "activity", "running", "workers", "waiting", "capabilities")
-        console().print(table(columns, [_agent_row(agent) for agent in found]))
-    else:
-        say("no agent has been served yet; `orchestrator up` starts a worker for each")
-
-
 def _wait_until_up(client: Client, launcher: Launcher, registry: AgentRegistry, flower: FlowerServer | None) -> None:
     """Wait for the first heartbeat of each agent, and for Flower."""
     deadline = time.monotonic() + UP_S
@@ -123,9 +97,3 @@ def _tell_what_runs(client: Client, registry: AgentRegistry, flower: FlowerServe
         print("Ctrl-C stops everything")
     # Whoever started this with a pipe waits for these lines.
     console().file.flush()
-
-
-def _agent_row(agent: dict[str, Any]) -> tuple[Any, ...]:
-    waiting = ", ".join(f"{count} {priority}" for priority, count in agent["queue"].items() if count) or "0"
-    counts = str(agent["running"]), str(len(agent["workers"]))
-    return agent["name"], look(agent["presence"]), agent["activity"], *counts, waiting, ", ".join(agent["capabilities"])

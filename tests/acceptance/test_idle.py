@@ -1,0 +1,45 @@
+"""What an idle worker costs the server, and that it wakes all the same."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import redis
+
+from orchestrator.store.keys import Keys
+from tests.acceptance.broker import ON_RABBITMQ
+from tests.acceptance.team import team
+from tests.waiting import wait_until
+
+SECONDS = 4.0
+#: The consumer sends two commands each 2 s, the keeper two each 5 s, the heartbeat one each third of a lease, Flower's
+#: one each 20 s, and every half minute there are a few more: which of these fall into the time is chance.
+MOST = 2 * SECONDS + 6
+
+
+def test_an_idle_worker_sends_two_commands_a_second_and_its_keeper_wakes_in_time(tmp_path: Path) -> None:
+    with team(tmp_path) as crew:
+        crew.start_worker("solo")
+        wait_until(lambda: _asleep(crew.redis), what="consumer and keeper to sleep", timeout_s=20)
+        before = _commands(crew.redis)
+        time.sleep(SECONDS)  # the measure: it must not send much in this time
+        sent = _commands(crew.redis) - before
+        assert sent.total() <= MOST, sent
+        # The keeper has begun to sleep a second ago, and would look again in four.
+        began = time.monotonic()
+        run = crew.run("steps: [{id: a, wait: {for: 1s}}, {id: b, agent: solo, task: echo, with: {value: 7}}]")
+        assert (run.status(), time.monotonic() - began < 3) == ("succeeded", True), "what is due sooner wakes it"
+
+
+def _asleep(watch: redis.Redis) -> bool:
+    """Whether they have waited on the server for 2 s: a moment after its start kombu looks at its bindings."""
+    waits = [int(client["idle"]) for client in watch.client_list() if client["cmd"].startswith("blpop")]
+    return len(waits) == (1 if ON_RABBITMQ else 2) and max(waits) >= 2 and watch.pttl(Keys().keeper) > 60_000
+
+
+def _commands(watch: redis.Redis) -> Counter[str]:
+    """Calls by command, those of scripts too; not the one that asks."""
+    calls = {name.removeprefix("cmdstat_"): told["calls"] for name, told in watch.info("commandstats").items()}
+    return Counter({name: count for name, count in calls.items() if name != "info"})
