@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-rabbitmq faults lint bench kills storm generated scale clean
+.PHONY: demo test test-fast test-rabbitmq faults lint bench kills storm generated scale limits clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -59,6 +59,10 @@ generated: $(VENV)/.installed-dev
 # A foreach over 10,000 items, a chain of 3,000 steps, 3,000 edges, 32 containers deep; writes benchmarks/results/.
 scale: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.scale
+
+# 100,000 queued steps, 10,000 runs, 1,000 agents, memory by kind of key; writes benchmarks/results/ and docs/scaling.md.
+limits: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks.limits
 
 clean:
 	rm -rf $(VENV) .orchestrator build *.egg-info

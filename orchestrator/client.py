@@ -44,9 +44,10 @@ from orchestrator.store.audit.auditor import Auditor
 from orchestrator.store.audit.ledger import read_file
 from orchestrator.store.audit.report import Progress, Report
 from orchestrator.store.connection import blocking, connect, guard, server_url
-from orchestrator.store.directory import PRIORITIES, Directory
+from orchestrator.store.directory import Directory
 from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
+from orchestrator.store.load import PRIORITIES, AgentLoad
 from orchestrator.store.patience import insist, within
 from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
@@ -78,7 +79,8 @@ class Client:
         self.settings = settings or Settings.load()
         self._sources = tuple(agents) if agents is not None else self.settings.agents
         self.url = server_url(self.settings)
-        self.store = RunStore(connect(self.url, deadline_s=self.settings.deadline_s), Keys(self.settings.prefix))
+        server = connect(self.url, deadline_s=self.settings.deadline_s)
+        self.store = RunStore(server, Keys(self.settings.prefix), one_server=self.settings.broker_url is None)
 
     def __enter__(self) -> Self:
         return self
@@ -238,7 +240,7 @@ class Client:
         return RunHandle(self, run_id)
 
     def runs(self, status: str | None = None, workflow: str | None = None, limit: int = 50) -> list[RunRecord]:
-        """The newest runs first."""
+        """The newest runs first, without their outputs, which `run(ID).result()` has. At most `limit`."""
         with self.asking():
             state = RunState(status) if status else None
             return self.store.list_runs(state=state, workflow=workflow, limit=limit)
@@ -247,6 +249,11 @@ class Client:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""
         with self.asking():
             return self._directory.overview(capability)
+
+    def loads(self) -> list[AgentLoad]:
+        """What waits, by priority, and what runs, of each agent that is registered or ever had a step."""
+        with self.asking():
+            return self._directory.loads()
 
     def audit(
         self, against: Sequence[str | Path] = (), progress: Progress = lambda what, done: None

@@ -137,7 +137,7 @@ class Claim:
     in a loop from 1 in each round.
 
     `step` is the plan's entry; `scope` holds what its expressions may read. `context` is what an agent passed on that
-    handed the step over.
+    handed the step over. `root` is the step whose message was the first of the run, `parent` the one before this.
     """
 
     run_id: str
@@ -148,6 +148,8 @@ class Claim:
     scope: dict[str, Json]
     context: dict[str, Json] | None = None
     before: int = 0
+    root: str | None = None
+    parent: str | None = None
 
     @property
     def number(self) -> int:
@@ -166,24 +168,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A step that waits for a message to its agent. `segment` is the piece of canvas that starts with it."""
+    """A step whose message is to be sent. `segment` is the piece of canvas that starts with it."""
 
     step_id: str
     segment: dict[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
-    """The message of the next step of a chain, for the script that finishes the step before it.
+class Taker:
+    """A process of a worker that goes on with one step after another; `agents` are those that the worker serves."""
 
-    `queue` and `wake` are the broker's lists, on the same server as the store.
-    """
-
-    step_id: str
-    queue: str
-    wake: str
-    wake_ms: int
-    message: str
+    worker: str
+    pid: int
+    lease_ms: int
+    agents: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +189,9 @@ class Advance:
     """What one transition made possible, for whoever caused it to carry on with.
 
     `ready` steps go to their agents, `decide` steps are evaluated where the run advances (`when`, `set`, `foreach`,
-    gates, and `$outputs` for the end of the run). `forwarded` is the one whose message is on its queue already; it is
-    not among `ready`. `posted` is what became of the messages that a handler sent, as `Inbox.posted` reads it.
+    gates, and `$outputs` for the end of the run). Where the broker is the store's server, the script that makes a step
+    ready sends its message, and `ready` is empty. `posted` is what became of the messages that a handler sent, as
+    `Inbox.posted` reads it. `claim` is the step that the process goes on with.
     `elsewhere` are decisions of other runs: of the parent of a run that ended, of its children, of a run that waited
     for a place. `holders` are, where the run waits for one, the oldest run that has it and those that wait, too.
     """
@@ -202,9 +201,9 @@ class Advance:
     decide: tuple[str, ...] = ()
     priority: str = "medium"
     elsewhere: tuple[tuple[str, str], ...] = ()
-    forwarded: str | None = None
     posted: tuple[Json, ...] = ()
     holders: tuple[str, ...] = ()
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from orchestrator.errors import (
 )
 from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done, Handoff
-from orchestrator.records import Advance, Claim, Delivery, Draft, Forward, Posted
+from orchestrator.records import Advance, Claim, Delivery, Draft, Posted, Taker
 from orchestrator.settings import Settings
 from orchestrator.store.patience import ANSWER_S, insist
 from orchestrator.store.runs import RunStore
@@ -69,25 +69,45 @@ class Executor:
         self.settings = settings
         self.office = office
         self.interrupts = interrupts
+        self._lease_ms = round(settings.lease_s * 1000)
 
-    def run_step(self, run_id: str, step_id: str, *, worker: str, forward: Forward | None = None) -> Advance | None:
+    def run_step(self, run_id: str, step_id: str, *, worker: str) -> Advance | None:
         """Run one attempt, if there is one to run.
 
-        Args:
-            forward: the message of the step that a chain brings next; it goes out with the commit.
         Returns:
             What the run may do next, or None: nothing to claim, or the answer came too late to count.
         """
-        lease_ms = round(self.settings.lease_s * 1000)
+        claim = self.claim(run_id, step_id, worker=worker)
+        return None if claim is None else self.attempt(claim, worker=worker)
+
+    def claim(self, run_id: str, step_id: str, *, worker: str) -> Claim | None:
+        """The attempt at a step whose message came, or None: there is nothing to claim."""
         claim = insist(
             lambda again: self.store.claim_step(
-                run_id, step_id, worker=worker, lease_ms=lease_ms, pid=runner_id(), again=again
+                run_id, step_id, worker=worker, lease_ms=self._lease_ms, pid=runner_id(), again=again
             ),
             for_s=ANSWER_S,
         )
         if claim is None:
             log.debug("nothing to claim: %s %s", run_id, step_id)
-            return None
+        return claim
+
+    def taker(self, worker: str, agents: tuple[str, ...]) -> Taker:
+        """What this process tells the store when it takes steps of these agents by itself."""
+        return Taker(worker, runner_id(), self._lease_ms, agents)
+
+    def take(self, taker: Taker) -> Claim | None:
+        """The most urgent step that waits, if this process may run it."""
+        return insist(lambda again: self.store.take_step(taker, again=again), for_s=ANSWER_S)
+
+    def attempt(self, claim: Claim, *, worker: str, taker: Taker | None = None) -> Advance | None:
+        """Run an attempt that is claimed.
+
+        Args:
+            taker: with it, a success brings the next attempt along, as `Advance.claim`.
+        Returns:
+            What the run may do next, or None: the answer came too late to count.
+        """
         reach(CrashPoint.LEASED)
         started = time.monotonic()
         secrets = Secrets()
@@ -101,10 +121,13 @@ class Executor:
                 return self._failed(claim, error, secrets)
             if isinstance(output, Handoff):
                 hands, context = self._next_hands(claim, output), output.context
-                return self._committed(claim, lambda: self.store.hand_step(claim, hands, context))
+                return self._committed(claim, lambda _: self.store.hand_step(claim, hands, context))
             sending = self.office.inbox.sending(drafts) if drafts else None
             advance = self._committed(
-                claim, lambda: self.store.finish_step(run_id, step_id, claim.attempt, output, forward, sending)
+                claim,
+                lambda again: self.store.finish_step(
+                    claim.run_id, claim.step_id, claim.attempt, output, sending, taker, again=again
+                ),
             )
             self._publish(drafts, advance)
             return advance
@@ -120,9 +143,10 @@ class Executor:
         Returns:
             What was stored, for whoever publishes rings.
         """
-        lease_ms = round(self.settings.lease_s * 1000)
         delivery = insist(
-            lambda again: self.office.inbox.claim([box], receiver=worker, lease_ms=lease_ms, ring=ring, again=again),
+            lambda again: self.office.inbox.claim(
+                [box], receiver=worker, lease_ms=self._lease_ms, ring=ring, again=again
+            ),
             for_s=ANSWER_S,
         )
         if delivery is None:
@@ -169,7 +193,7 @@ class Executor:
             values = fitting(task.info, {"with": {**values, **claim.context}, "context": claim.context})
         arguments = task.check_input(values, show=not secrets.told)
         if task.context_parameter:
-            link = StoreLink(self.store, claim, worker, round(self.settings.lease_s * 1000), self.office, drafts)
+            link = StoreLink(self.store, claim, worker, self._lease_ms, self.office, drafts)
             arguments[task.context_parameter] = Context(
                 run_id=claim.run_id,
                 step_id=claim.shown_id,
@@ -205,7 +229,7 @@ class Executor:
         # attempt before this one. Either way nobody is to blame, so the attempt is offered again.
         error = step_error(LeaseLost("the attempt was interrupted"), claim.shown_id, claim.number)
         return self._committed(
-            claim, lambda: self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
+            claim, lambda _: self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
         )
 
     def _failed(self, claim: Claim, error: BaseException, secrets: Secrets) -> Advance | None:
@@ -214,14 +238,14 @@ class Executor:
         delay_ms = next_delay_ms(claim.step.retry, claim.failures + 1, error)
         return self._committed(
             claim,
-            lambda: self.store.fail_step(
+            lambda _: self.store.fail_step(
                 claim.run_id, claim.step_id, claim.attempt, stored, retry_delay_ms=delay_ms
             ),
         )
 
-    def _committed(self, claim: Claim, record: Callable[[], Advance | None]) -> Advance | None:
+    def _committed(self, claim: Claim, record: Callable[[bool], Advance | None]) -> Advance | None:
         """Record the outcome, for as long as the server is away; the store takes one answer of an attempt."""
-        advance = insist(lambda _: record(), for_s=ANSWER_S)
+        advance = insist(record, for_s=ANSWER_S)
         reach(CrashPoint.RESULT_RECORDED)
         if advance is None:
             log.warning("LeaseLost: attempt %d of %s %s came too late", claim.number, claim.run_id, claim.shown_id)

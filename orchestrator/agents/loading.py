@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 
 from orchestrator.agents.agent import Agent, AgentTask
-from orchestrator.agents.declared import load_declared
 from orchestrator.errors import AgentsNotLoadable, UnknownAgent, UnknownTask
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.nearby import did_you_mean, listed
@@ -69,6 +68,8 @@ def load_agents(sources: Sequence[str]) -> AgentRegistry:
 
 def _agents_of(source: str) -> list[Agent]:
     if Path(source).suffix in (".yaml", ".yml"):
+        from orchestrator.agents.declared import load_declared  # with the reader of YAML, which Python needs not
+
         return load_declared(source)
     return [agent for module in _modules(source) for agent in _agents_in(module)]
 

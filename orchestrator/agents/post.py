@@ -10,7 +10,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -416,12 +416,13 @@ class PostOffice:
             raise UnknownTask(f"agent {agent!r} has no task {task!r}{near}")
         return task
 
-    def route_parked(self) -> list[Posted]:
-        """Give parked messages to agents that have appeared; the rings still to be sent."""
+    def route(self, boxes: Iterable[str]) -> list[Posted]:
+        """Give messages parked in these boxes to agents that have appeared; the rings still to be sent."""
         rings = []
-        for parked in self.inbox.parked():
-            agent = self._resolve(parked)
-            for record in self.inbox.peek([parked]) if agent else ():
+        for parked in boxes:
+            records = self.inbox.peek([parked])
+            agent = self._resolve(parked) if records else None
+            for record in records if agent else ():
                 message = record.message
                 ring = self.inbox.move(message.message_id, parked, str(agent), str(agent), message.priority)
                 rings += [ring] if ring else []

@@ -30,6 +30,10 @@ Detach = Annotated[bool, typer.Option("--detach", help="Only submit: print the r
 Timeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", min=0, help="Stop following after this time, with exit code 3.")
 ]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("-c", "--concurrency", metavar="N", min=1, help="Steps at a time; default: the agent's own."),
+]
 LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"What to log: {', '.join(LOG_LEVELS)}.")]
 
 

@@ -10,14 +10,15 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.text import one_line, visible
+
+# Rich is imported by what draws with it: most commands print a line or JSON, and a worker prints nothing.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 PIPED_WIDTH = 10_000  # columns; a program that reads a table wants no cell cut
 
@@ -52,6 +53,8 @@ LOOKS = {
 @cache
 def console(*, stderr: bool = False) -> Console:
     """The terminal, or the file, behind one of the two streams. Colours follow NO_COLOR."""
+    from rich.console import Console
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_WIDTH
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
@@ -74,6 +77,8 @@ def say(text: str) -> None:
 
 def look(state: str, *, stderr: bool = False) -> Text:
     """A state with its symbol, in its colour."""
+    from rich.text import Text
+
     symbol, ascii_symbol, style = LOOKS[state]
     return Text(f"{symbol if _unicode(stderr) else ascii_symbol} {state}", style=style)
 
@@ -87,6 +92,10 @@ def _unicode(stderr: bool) -> bool:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, flexible: str | None = None) -> Table:
     """A table whose `flexible` column gives way when the terminal is narrow; cells that do not fit are cut."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in columns:
         least = None if column == flexible else len(column)

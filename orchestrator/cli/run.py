@@ -17,14 +17,14 @@ from orchestrator.cli.inputs import read_inputs
 from orchestrator.cli.live import LogRelay, draws_table, summary
 from orchestrator.cli.output import print_json, say
 from orchestrator.cli.text import one_line, visible
-from orchestrator.cli.workers import agent_process
+from orchestrator.cli.worker import agent_process
 from orchestrator.client import Client, RunHandle
 from orchestrator.errors import WaitTimeout
 from orchestrator.records import RunRecord
 from orchestrator.runtime.launcher import Launcher
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
-from orchestrator.store.directory import PRIORITIES
+from orchestrator.store.load import PRIORITIES
 from orchestrator.store.server_settings import require_strong_server
 
 GRACE_S = 2.0  # for attempts that still run when the command ends; one that is cut off runs again elsewhere

@@ -1,10 +1,9 @@
-"""Commands about agents: serve some (`worker`), serve all with everything around them (`up`), list them (`agents`)."""
+"""Commands about agents: serve all of them with everything around (`up`), list them (`agents`)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -12,62 +11,18 @@ from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.cli import options
 from orchestrator.cli.flower_server import FlowerServer
 from orchestrator.cli.output import console, look, print_json, say, table
+from orchestrator.cli.worker import agent_process
 from orchestrator.client import Client
-from orchestrator.errors import OrchestratorError, UnknownAgent
-from orchestrator.runtime.app import make_app
+from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.launcher import Launcher
-from orchestrator.runtime.supervisor import Supervisor
-from orchestrator.runtime.worker import Pool, serve
-from orchestrator.settings import Settings, mask_password
+from orchestrator.settings import mask_password
 from orchestrator.store.server_settings import require_strong_server
 
 UP_GRACE_S = 10.0  # for running attempts after Ctrl-C; what is cut off then runs again next time
 UP_S = 20.0  # until every worker has reported and Flower answers; then `up` says who has not
-POOLS = ("prefork", "threads")
 FLOWER = "Flower server"  # with a space, so that no agent has this name
 
-Concurrency = Annotated[
-    int | None,
-    typer.Option("-c", "--concurrency", metavar="N", min=1, help="Steps at a time; default: the agent's own."),
-]
-
 commands = typer.Typer(rich_markup_mode=None)
-
-
-@commands.command(
-    epilog="""\b
-Examples:
-  orchestrator worker writer
-  orchestrator worker writer editor -c 8 --pool threads
-  orchestrator worker --agents my_agents.py
-
-\b
-The first Ctrl-C (or SIGTERM) lets running steps finish, the second does not.
-A worker waits for a server that is away; one that crashes is started again.
-"""
-)
-def worker(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[AGENT]...", help="Default: all of them.")] = None,
-    agents: options.Agents = None,
-    concurrency: Concurrency = None,
-    pool: Annotated[
-        str, typer.Option(metavar="POOL", help="prefork: processes. threads: for agents that mostly wait.")
-    ] = "prefork",
-    log_level: options.LogLevel = "info",
-) -> None:
-    """Serve agents until told to stop.
-
-    One Celery worker process is started for each agent. The same agent may be served from several machines.
-    """
-    options.log_to_stderr(log_level)
-    options.check_word("--pool", pool, POOLS)
-    settings = options.load_settings(agents)
-    registry = load_agents(settings.agents)
-    wanted = list(dict.fromkeys(names or registry.names))
-    _check_names(registry, wanted)
-    require_strong_server(settings, may_be_away=True)
-    process = agent_process(settings, registry, log_level=log_level, concurrency=concurrency, pool=cast(Pool, pool))
-    Supervisor(process).run(wanted)
 
 
 @commands.command(
@@ -79,7 +34,7 @@ Examples:
 )
 def up(
     agents: options.Agents = None,
-    concurrency: Concurrency = None,
+    concurrency: options.Concurrency = None,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Do not start Flower.")] = False,
     port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="Flower's port; 0: any free one.")] = 5555,
     log_level: options.LogLevel = "warning",
@@ -138,34 +93,6 @@ def agents(
         console().print(table(columns, [_agent_row(agent) for agent in found]))
     else:
         say("no agent has been served yet; `orchestrator up` starts a worker for each")
-
-
-def agent_process(
-    settings: Settings,
-    registry: AgentRegistry,
-    *,
-    log_level: str,
-    concurrency: int | None = None,
-    pool: Pool = "prefork",
-) -> Callable[[str], int]:
-    """What a forked child does to serve the agent of a name."""
-
-    def process(name: str) -> int:
-        slots = concurrency or registry.get(name).concurrency
-        return serve(make_app(settings), name, concurrency=slots, pool=pool, log_level=log_level)
-
-    return process
-
-
-def _check_names(registry: AgentRegistry, names: list[str]) -> None:
-    mistakes = []
-    for name in names:
-        try:
-            registry.get(name)
-        except UnknownAgent as error:
-            mistakes.append(error.message)
-    if mistakes:
-        raise UnknownAgent("\n".join(mistakes))
 
 
 def _wait_until_up(client: Client, launcher: Launcher, registry: AgentRegistry, flower: FlowerServer | None) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.runtime.broker_url import broker_settings
-from orchestrator.runtime.canvas import GRACE_S
 from orchestrator.runtime.celery_defaults import DEFAULTS, REQUIRED, TRANSPORT_OPTIONS
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.event_batches import EventBatches
 from orchestrator.runtime.lifecycle import Lifecycle
 from orchestrator.runtime.reconnecting import QuickAMQP
-from orchestrator.runtime.routing import RING, is_rabbitmq
 from orchestrator.settings import Settings
 from orchestrator.store.connection import server_url
+from orchestrator.store.envelopes import GRACE_S
+from orchestrator.store.routing import RING, is_rabbitmq
 
 
 class App(Celery):  # type: ignore[misc]

@@ -18,10 +18,10 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from orchestrator.errors import StoreUnavailable
-from orchestrator.runtime.routing import is_rabbitmq, priority_number, queue_of
 from orchestrator.settings import mask_password
 from orchestrator.store.connection import in_thread
 from orchestrator.store.patience import NETWORK_ERRORS
+from orchestrator.store.routing import is_rabbitmq, priority_number, queue_of
 
 T = TypeVar("T")
 Queues = dict[tuple[str, str], str]  # (agent, priority) -> the agent's queue

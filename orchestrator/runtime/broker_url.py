@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from orchestrator.runtime import transport
 from orchestrator.runtime.celery_defaults import RABBITMQ
-from orchestrator.runtime.routing import is_rabbitmq
+from orchestrator.store.routing import is_rabbitmq
 
 
 def broker_settings(url: str) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from celery import Celery, Signature, chain, chord
 from orchestrator.ids import base_of
 from orchestrator.records import Ready
 from orchestrator.runtime.broker import hand_over
-from orchestrator.runtime.routing import RUN_STEP, priority_number, queue_of, task_id_of
+from orchestrator.store.envelopes import GRACE_S
+from orchestrator.store.routing import RUN_STEP, priority_number, queue_of, task_id_of
 
 Json = Any
-GRACE_S = 5  # after the soft limit; then the child is killed
 
 
 def dispatch(app: Celery, run_id: str, ready: Iterable[Ready], *, priority: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.runtime.routing import MAX_PRIORITY, PRIORITY_STEPS, priority_number
+from orchestrator.store.routing import MAX_PRIORITY, PRIORITY_STEPS, priority_number
 
 DEFAULTS: dict[str, Any] = {
     # Attempts without end: a worker outlives any outage of its broker (default: 100, then the worker exits).
@@ -73,7 +73,7 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
     # Seconds. Recovery comes from leases in seconds; this is only the last belt, so it is longer than any step.
     "visibility_timeout": 86400,
     # Seconds between looks for such messages, and how long a look may hold the lock.
-    "unacked_restore_interval": 10,
+    "unacked_restore_interval": 300,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 30,
     # Five levels for the five words.

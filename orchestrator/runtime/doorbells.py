@@ -15,8 +15,8 @@ from kombu.transport.redis import Channel
 
 from orchestrator.records import Doorbell, Posted
 from orchestrator.runtime.broker import hand_over
-from orchestrator.runtime.routing import RING, agent_of, priority_number, queue_of, ring_id_of
 from orchestrator.settings import DEFAULT_PREFIX
+from orchestrator.store.routing import RING, agent_of, priority_number, queue_of, ring_id_of
 
 SEQ = "@SEQ@"  # what the script replaces by the time it stores the message; see _message.lua
 _ID = "@ID@"

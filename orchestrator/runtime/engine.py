@@ -21,6 +21,7 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.records import Advance, Posted
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
+from orchestrator.runtime.task_events import TaskEvents
 from orchestrator.settings import Settings
 from orchestrator.store.connection import blocking, connect
 from orchestrator.store.directory import Directory
@@ -30,7 +31,7 @@ from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 
-KEEPER_BLOCK_S = 1.0
+KEEPER_BLOCK_S = 5.0
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Engine:
     _registry: AgentRegistry | None = field(default=None, repr=False)
     _store: tuple[int, RunStore] | None = field(default=None, repr=False)
     _inbox: tuple[int, Inbox] | None = field(default=None, repr=False)
+    _task_events: tuple[int, TaskEvents] | None = field(default=None, repr=False)
 
     @property
     def one_server(self) -> bool:
@@ -69,7 +71,7 @@ class Engine:
     @property
     def store(self) -> RunStore:
         if self._store is None or self._store[0] != os.getpid():
-            self._store = (os.getpid(), RunStore(self.client, self.keys))
+            self._store = (os.getpid(), RunStore(self.client, self.keys, one_server=self.one_server))
         return self._store[1]
 
     @property
@@ -82,6 +84,12 @@ class Engine:
     @property
     def office(self) -> PostOffice:
         return PostOffice(self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish)
+
+    def task_events(self, worker: str) -> TaskEvents:
+        """What tells Flower of the steps that this process takes by itself."""
+        if self._task_events is None or self._task_events[0] != os.getpid():
+            self._task_events = (os.getpid(), TaskEvents(self.app, worker))
+        return self._task_events[1]
 
     def carry_on(self, advance: Advance) -> None:
         """Decide and publish what a transition made possible."""

@@ -6,8 +6,10 @@ It repairs and never drives: whatever it does, the normal path would have done a
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 from celery import Celery
 
@@ -21,18 +23,22 @@ from orchestrator.runtime.broker import empty_queues
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.schedule import fire
 from orchestrator.store.founding import Founding
-from orchestrator.store.timers import Timer
+from orchestrator.store.timers import Due, Place, Timer
 
 log = logging.getLogger(__name__)
 
 LEAD_MS = 1500  # a dead keeper's place falls vacant after this; while nobody leads, lapsed leases wait (fault test F01)
-CANDIDATE_S = 0.5  # between two looks of a worker that does not lead at whether nobody does
-TICK_S = 1.0  # sleep at most this long; the store's scripts wake the keeper for what is due sooner
+ALONE_MS = 600_000  # the same while nobody stands by: who comes then shortens it to the above
+RENEW_S = ALONE_MS / 2000
+MARGIN_S = 0.02  # who stands by looks so long after the place may have fallen vacant
+TICK_S = 1.0  # sleep at most this long while there is something to look after, or somebody who stands by
+CALM_S = 5.0  # and otherwise this long: the store's scripts wake the keeper for what is due sooner
+BREATH_S = 0.01  # between two looks that find nothing, however often it is woken
 HOLD_MS = 2000  # a timer that was taken and not dropped comes back after this
 GRACE_MS = 5000  # a message is not called lost before this; docs/decisions/0003
 RING_GRACE_MS = 2000  # the same for a ring that the script which notes it has put on its queue
 LOOK_FOR_LOST_S = 2.0
-TIDY_S = 60.0
+TIDY_S = WATCH_S = 60.0
 _BATCH = 500
 
 
@@ -43,10 +49,14 @@ class Keeper:
         self._app = app
         self._engine: Engine = app.engine
         self._name = name
-        self._founding = Founding(app.engine.client, app.engine.keys)
+        self._ended = threading.Event()
+        self._holder: str | None = None  # who kept at the last look
+        self._parked: list[str] = []
+        self._watched_at = 0.0
         self._looked_at = 0.0
-        self._checked_at = 0.0
         self._tidied_at = 0.0
+        self._led_at = 0.0
+        self._quiet = False  # whether there was nothing at all to do or to wait for at the last look
         self._actions: dict[str, Callable[[Timer], Advance | None]] = {
             "lease": self._lapse,
             "retry": self._wake,
@@ -55,40 +65,79 @@ class Keeper:
             "run": self._end_late_run,
         }
 
+    @cached_property
+    def _founding(self) -> Founding:
+        return Founding(self._engine.client, self._engine.keys)
+
     def tick(self) -> None:
         """Lead if nobody else does, do what is due, and sleep until something may be due again."""
         timers = self._engine.timers
-        if time.monotonic() - self._checked_at >= LOOK_FOR_LOST_S:  # whether or not this one leads
-            self._checked_at = time.monotonic()
-            if told := self._founding.watch():
-                log.critical("%s", told)
-        if not timers.lead(self._name, ttl_ms=LEAD_MS):
-            time.sleep(CANDIDATE_S)
+        quiet = self._quiet and timers.quiet()
+        if quiet and time.monotonic() - self._led_at < RENEW_S:
+            self._sleep(CALM_S)
             return
+        place = timers.lead(self._name, alone_ms=ALONE_MS, shared_ms=LEAD_MS)
+        self._led_at = time.monotonic()
+        self._watch(place)
+        if not place.mine:
+            self._quiet = False
+            self._ended.wait(place.left_ms / 1000 + MARGIN_S)
+        elif quiet and place.alone:
+            self._sleep(CALM_S)
+        else:
+            self._keep(place)
+
+    def _keep(self, place: Place) -> None:
+        timers = self._engine.timers
         due = timers.take_due(limit=_BATCH, hold_ms=HOLD_MS)
-        if due.timers:
-            reach(CrashPoint.SWEPT)
-        for timer in due.timers:
-            self._do(timer)
+        self._do_all(due, self._do)
         mail = timers.take_due_messages(limit=_BATCH, hold_ms=HOLD_MS)
-        if mail.timers:
-            reach(CrashPoint.SWEPT)
-        for timer in mail.timers:
-            self._wake_message(timer)
+        self._do_all(mail, self._wake_message)
         if time.monotonic() - self._looked_at >= LOOK_FOR_LOST_S:
             self._looked_at = time.monotonic()
             self._look_after(due.unclaimed, mail.unclaimed)
         if time.monotonic() - self._tidied_at >= TIDY_S:
             self._tidied_at = time.monotonic()
             self._engine.directory.forget_absent()
-        if max(len(due.timers), len(mail.timers)) < _BATCH:
-            next_ms = min(TICK_S * 1000, *(found.next_ms for found in (due, mail) if found.next_ms is not None), 1e9)
-            next_s = max(next_ms, 1) / 1000
-            timers.wait(self._engine.blocking(), next_s)
+        self._rest(place, due, mail)
+
+    def _watch(self, place: Place) -> None:
+        """Whoever deletes or replaces the data takes the place away too: look closely when it has changed hands."""
+        if place.holder == self._holder and time.monotonic() - self._watched_at < WATCH_S:
+            return
+        self._watched_at = time.monotonic()
+        if told := self._founding.watch():
+            log.critical("%s", told)
+        self._holder = self._name if place.mine else place.holder
+
+    def _rest(self, place: Place, due: Due, mail: Due) -> None:
+        """Sleep until something may be due."""
+        known = [found.next_ms / 1000 for found in (due, mail) if found.next_ms is not None]
+        done = max(len(due.timers), len(mail.timers))
+        calm = place.alone and not (done or due.unclaimed or mail.unclaimed or self._parked)
+        self._quiet = calm and not known
+        if done < _BATCH:
+            woken = self._sleep(min([CALM_S if calm else TICK_S, *known]))
+            if woken and not done:
+                self._ended.wait(BREATH_S)
+
+    def _sleep(self, seconds: float) -> bool:
+        return self._engine.timers.wait(self._engine.blocking(), max(seconds, 0.001))
+
+    def interrupt(self) -> None:
+        """Have `tick` return soon."""
+        self._ended.set()
+        self._engine.timers.wake()
 
     def stop(self) -> None:
         """Leave the place to another worker at once."""
         self._engine.timers.resign(self._name)
+
+    def _do_all(self, due: Due, action: Callable[[Timer], None]) -> None:
+        if due.timers:
+            reach(CrashPoint.SWEPT)
+        for timer in due.timers:
+            action(timer)
 
     def _do(self, timer: Timer) -> None:
         if timer.kind == "schedule":
@@ -150,7 +199,8 @@ class Keeper:
 
     def _look_after(self, steps: int, rings: int) -> None:
         """Send again what seems lost, and route what was parked."""
-        self._engine.publish(self._engine.office.route_parked())
+        self._parked = self._engine.inbox.parked()
+        self._engine.publish(self._engine.office.route(self._parked))
         if not steps and not rings:
             return
         timers = self._engine.timers

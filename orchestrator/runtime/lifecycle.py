@@ -18,7 +18,7 @@ from orchestrator.agents.agent import Agent
 from orchestrator.runtime.heartbeat import Heartbeat
 from orchestrator.runtime.keeper import Keeper, explain
 from orchestrator.runtime.lost import Undertaker, notice_at_once
-from orchestrator.runtime.routing import queue_of
+from orchestrator.store.routing import queue_of
 
 log = logging.getLogger(__name__)
 _PAUSE_S = 1.0  # after an error, the server being away most of all
@@ -74,14 +74,18 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _end(self, **_: Any) -> None:
         self._ended.set()
+        self._tell("interrupt")
         for thread in self._threads:
             thread.join(timeout=2 * _PAUSE_S)
+        self._tell("stop")
+        self._parts = []
+
+    def _tell(self, what: str) -> None:
         for part in self._parts:
             try:
-                part.stop()
+                getattr(part, what)()
             except Exception as error:
                 log.info("no goodbye: %s", explain(error))
-        self._parts = []
 
     def _run(self, name: str, turn: Callable[[], object]) -> None:
         def loop() -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -18,11 +19,10 @@ from celery.worker.request import Request
 from orchestrator.agents.failures import step_error, worker_lost
 from orchestrator.ids import visible_id
 from orchestrator.runtime.engine import Engine
-from orchestrator.runtime.routing import RUN_STEP, step_of
 from orchestrator.states import MessageState, StepState
+from orchestrator.store.routing import RUN_STEP
 
 log = logging.getLogger(__name__)
-_LOOK_S = 1.0
 _END_S = 1.0  # a child that has closed its files ends at once
 
 
@@ -35,11 +35,18 @@ class _Death:
     how: str
 
 
-_deaths: SimpleQueue[_Death] = SimpleQueue()  # a process has one worker
+_deaths: SimpleQueue[_Death | None] = SimpleQueue()  # a process has one worker; None: it stops
 
 
 class WatchedRequest(Request):  # type: ignore[misc]
     """Celery's request of a step or a ring, which tells of the death of its child."""
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        if type == "task-succeeded" and isinstance(fields["result"], str) and self.task.name == RUN_STEP:
+            # Of the step itself, without those that the process has taken after it; see `burst`.
+            with suppress(ValueError):
+                fields |= {"runtime": float(fields["result"]), "result": "None"}
+        super().send_event(type, **fields)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps it
@@ -84,25 +91,31 @@ class Undertaker:
         self._worker = worker
 
     def tick(self) -> None:
-        """Wait a moment for a death, and do what it asks for. After an error the lease does it, later."""
-        try:
-            death = _deaths.get(timeout=_LOOK_S)
-        except Empty:
+        """Wait for a death, and do what it asks for. After an error the lease does it, later."""
+        death = _deaths.get()
+        if death is None:
             return
         if death.task == RUN_STEP:
             self._take_back_step(death)
         else:
             self._take_back_message(death)
 
+    def interrupt(self) -> None:
+        """Have `tick` return soon."""
+        _deaths.put(None)
+
     def stop(self) -> None:
         """Nothing to give up."""
 
     def _take_back_step(self, death: _Death) -> None:
         store, settings = self._engine.store, self._engine.settings
-        run_id, step_id = step_of(death.task_id)
+        held = store.load_held(self._worker, lease_ms=self._engine.lease_ms)
+        if death.pid not in held:
+            return
+        run_id, step_id = held[death.pid]
         record = store.load_step(run_id, step_id)[1]
-        held = record.get("worker") == self._worker and record.get("pid") == str(death.pid)
-        if record.get("state") != StepState.RUNNING or not held:
+        its_own = record.get("worker") == self._worker and record.get("pid") == str(death.pid)
+        if record.get("state") != StepState.RUNNING or not its_own:
             return
         error = step_error(worker_lost(settings, death.how), visible_id(step_id), record["attempt"])
         advance = store.lapse_lease(

@@ -5,6 +5,7 @@ The parent must hold no thread and no connection when it forks: the child begins
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from orchestrator.errors import OrchestratorError
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Lifeline:
@@ -54,6 +57,12 @@ def fork(run: Callable[[], int], *, in_child: Callable[[], None]) -> int:
     except OSError:
         pass  # the child was faster, or has ended
     return pid
+
+
+def die_with_parent(name: str = "SIGKILL") -> None:
+    """Have this process get the signal when the one that forked it is gone, however it went. Linux knows how."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.Signals[name]))
 
 
 def kill(pid: int, number: signal.Signals) -> None:

@@ -17,10 +17,10 @@ from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import RunNotFound
 from orchestrator.records import Advance, Ready
 from orchestrator.runtime.broker import BROKER_AWAY
+from orchestrator.runtime.burst import Burst
 from orchestrator.runtime.canvas import carried_step, dispatch, joined_step
 from orchestrator.runtime.chords import JOIN_OPEN
-from orchestrator.runtime.forwarding import next_message
-from orchestrator.runtime.routing import RING, RING_ID, RUN_STEP, agent_of
+from orchestrator.store.routing import RING, RING_ID, RUN_STEP, agent_of
 
 log = logging.getLogger(__name__)
 WATCHED = "orchestrator.runtime.lost:WatchedRequest"
@@ -28,24 +28,28 @@ _SERVER_AWAY = (redis.RedisError, *BROKER_AWAY)
 
 
 @shared_task(bind=True, name=RUN_STEP, max_retries=0, Request=WATCHED, typing=False)  # type: ignore[untyped-decorator]
-def run_step(self: Task, *ids: str) -> str | None:
-    """Run one attempt of one step, then see to what it made ready.
+def run_step(self: Task, *ids: str) -> str | float | None:
+    """Run one attempt of one step, then see to what it made ready. `lost` and `chords` read what it returns.
 
-    The chain or the chord that the message belongs to brings the next step if that is ready; otherwise the chain
-    ends here. Everything else that became ready is published from here. On a server that is both store and broker
-    the chain's next message goes out in the script that finishes the step; elsewhere Celery sends it afterwards.
+    On a server that is both store and broker, scripts send what becomes ready, and the process goes on with the next
+    step for a moment. Elsewhere the chain or the chord that the message belongs to brings the next step if that is
+    ready, and everything else is published from here.
     """
     if not _are_texts(ids, 2):
         _put_aside(self, "does not name a step")
         return None
     run_id, step_id = ids
     engine = self.app.engine
-    forward = next_message(self.request) if engine.one_server else None
+    executor, worker = engine.executor, self.request.hostname
     try:
-        advance = engine.executor.run_step(run_id, step_id, worker=self.request.hostname, forward=forward)
+        claim = executor.claim(run_id, step_id, worker=worker)
     except RunNotFound:
         _put_aside(self, f"is for a run that does not exist (any more): {run_id}")
         return None
+    if engine.one_server:
+        self.request.chain = None  # the script that makes its next step ready sends that
+        return Burst(engine, executor, self.request).run(claim) if claim else None
+    advance = executor.attempt(claim, worker=worker) if claim else None
     try:
         own, *others = carry_on(engine.store, advance, engine.settings) if advance else (Advance(run_id),)
         by_id: dict[str | None, Ready] = {step.step_id: step for step in own.ready}

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 WAKE_TTL_MS = 60_000  # a wake-up only serves consumers that block now, so that lists of dead queues may vanish
 _COMPACT = (",", ":")  # JSON without the spaces that it does not need
+CONTROL_CHECK_S = 30
 ABANDON_S = 1.0  # how long a closing channel waits for the answer to a pop it has sent
 
 
@@ -50,7 +51,7 @@ POP_SHA = sha1(POP.encode()).hexdigest()
 class Request(NamedTuple):
     """One command that was sent on the connection that consumes; `queues` in the order of its keys."""
 
-    command: str  # EVALSHA or EVAL: a pop; BLPOP: waiting for a wake-up
+    command: str  # EVALSHA or EVAL: a pop; BLPOP: waiting for a wake-up; EXISTS: whether there is anything to pop
     queues: tuple[str, ...] = ()
     tag: str = ""
 
@@ -58,8 +59,9 @@ class Request(NamedTuple):
 class Channel(stock.Channel):
     """A channel that pops and registers in one script.
 
-    The connection that consumes alternates between two commands: a pop as long as it finds messages, so that a busy
-    queue costs one round trip for each, and a BLPOP on the wake-up lists once it found none.
+    The connection that consumes sends a pop as long as it finds messages, so that a busy queue costs one round trip for
+    each, and a BLPOP on the wake-up lists once it found none. When that ends without a wake-up, it asks whether there
+    are messages all the same: a wake-up may be lost, and stock publishers leave none.
     """
 
     QoS = QoS
@@ -70,6 +72,7 @@ class Channel(stock.Channel):
         self._unacknowledged: set[str] = set()  # queues consumed with no_ack
         self._request = Request("")
         self._look = True  # whether the next command is a pop
+        self._ask = False  # or whether there is anything to pop
         self._pop_known = True  # whether the server has the script, as far as this channel knows
         self._pooled: Any = None
         if args[0].client.transport_options.get("global_keyprefix"):
@@ -163,6 +166,10 @@ class Channel(stock.Channel):
             self._request = Request(command, tuple(queues), str(uuid4()))
             keys, args = self._pop_arguments(queues, self._request.tag, self._unacknowledged)
             self.client.connection.send_command(command, script, len(keys), *keys, *args)
+        elif self._ask:
+            self._request = Request("EXISTS")
+            queued = [self._q_for_pri(queue, priority) for queue in queues for priority in self.priority_steps]
+            self.client.connection.send_command("EXISTS", *queued)
         else:
             self._request = Request("BLPOP")
             wait_s = self.brpop_timeout if timeout is None else timeout
@@ -179,8 +186,8 @@ class Channel(stock.Channel):
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
-        if self._request.command == "BLPOP":
-            self._look = True  # also after a time-out: a wake-up may be lost, and stock publishers leave none
+        if self._request.command in ("BLPOP", "EXISTS"):
+            self._look, self._ask = bool(answer), self._request.command == "BLPOP"
             if not self._closing:
                 self._brpop_start()
             raise Empty
@@ -252,8 +259,14 @@ class Channel(stock.Channel):
         return self._pooled
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        """Over a unix socket, connect in the way that starts the embedded server again."""
+        """Over a unix socket, connect in the way that starts the embedded server again.
+
+        Of the connections of the event loop, one consumes, which kombu watches by the answers, and one carries only
+        what people ask of a worker, Flower say: it is checked less often.
+        """
         params: dict[str, Any] = super()._connparams(asynchronous)
+        if asynchronous and "health_check_interval" in params:
+            params["health_check_interval"] = CONTROL_CHECK_S
         connection_class = params["connection_class"]
         if issubclass(connection_class, redis.UnixDomainSocketConnection):
             params["connection_class"] = type("SocketConnection", (Reviving, connection_class), {})
@@ -286,7 +299,7 @@ class Channel(stock.Channel):
         if not connection:
             return
         try:
-            if self._request.command != "BLPOP" and connection.can_read(timeout=ABANDON_S):
+            if self._request.tag and connection.can_read(timeout=ABANDON_S):
                 popped = self.client.parse_response(connection, self._request.command)
                 if popped and self._request.queues[popped[0] - 1] not in self._unacknowledged:
                     self.qos.restore_by_tag(self._request.tag)
@@ -300,7 +313,7 @@ class Transport(stock.Transport):
     """The transport for `redis://`, `rediss://` and `redis+socket://`."""
 
     Channel = Channel
-    brpop_timeout = 2  # s; an idle consumer then sends one command a second: a BLPOP, and a pop for safety
+    brpop_timeout = 2  # s; an idle consumer then sends one command a second: a BLPOP, and an EXISTS for safety
 
 
 class SentinelChannel(Channel, stock.SentinelChannel):

@@ -17,7 +17,7 @@ from orchestrator.errors import OrchestratorError, UnknownAgent
 from orchestrator.ids import base_of
 from orchestrator.messages import AgentMessage, MessageType
 from orchestrator.outcomes import Done, Handoff
-from orchestrator.records import Advance, Claim, Draft, Forward
+from orchestrator.records import Advance, Claim, Draft
 from orchestrator.settings import Settings
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.plan import PlanStep
@@ -74,7 +74,7 @@ class FakeExecutor(Executor):
         """The value as JSON text, within the limit for outputs."""
         return encode(value, max_bytes=self.settings.max_output_bytes, what="the output")
 
-    def run_step(self, run_id: str, step_id: str, *, worker: str, forward: Forward | None = None) -> Advance | None:
+    def run_step(self, run_id: str, step_id: str, *, worker: str) -> Advance | None:
         try:
             return super().run_step(run_id, step_id, worker=worker)
         except NoStandIn as missing:

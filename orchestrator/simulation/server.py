@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from lupa import lua51
 
-from orchestrator.store.scripts import source
+from orchestrator.store.scripts import NoRun, function_name, library
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z: every simulation is the same
 Json = Any
@@ -171,8 +171,8 @@ class MemoryServer:
         self._data[key] = value
         return "OK"
 
-    def _do_exists(self, key: str) -> int:
-        return int(bool(self._data.get(key)))
+    def _do_exists(self, *keys: str) -> int:
+        return sum(bool(self._data.get(key)) for key in keys)
 
     def _do_xadd(self, key: str, *words: str) -> str:
         at = words.index("*")
@@ -183,7 +183,7 @@ class MemoryServer:
         return 0
 
     # What only wakes somebody, or frees memory, has no one to wake and nothing to free here.
-    _do_lpush = _do_ltrim = _do_pexpire = _do_persist = _nothing
+    _do_lpush = _do_ltrim = _do_pexpire = _do_persist = _do_copy = _do_rename = _nothing
 
     def _drop(self, key: str, names: Iterable[str]) -> int:
         found = self._data.get(key, {})
@@ -215,18 +215,29 @@ class MemoryScripts:
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
         self._lua = lua51.LuaRuntime(unpack_returned_tuples=True, register_eval=False)
-        self._known: dict[str, Any] = {}
+        self._functions: dict[str, Any] = {}
         call, decode, encode = self._call, self._decode, self._encode
-        self._lua.globals().redis = self._lua.table_from({"call": call, "pcall": lambda *_: False})
+        self._lua.globals().redis = self._lua.table_from(
+            {
+                "call": call,
+                "pcall": lambda *_: False,
+                "error_reply": lambda text: self._lua.table_from({"err": text}),
+                "register_function": self._register,
+            }
+        )
         self._lua.globals().cjson = self._lua.table_from({"decode": decode, "encode": encode})
+        self._lua.execute(library().text.partition("\n")[2])  # after the line for the server
 
     def call(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script and return its answer as redis-py would."""
-        if name not in self._known:
-            body = source(name).partition("\n")[2]  # after the line for the server
-            self._known[name] = self._lua.execute(f"return function(KEYS, ARGV) {body}\nend")
         table = self._lua.table_from
-        return self._reply(self._known[name](table(list(keys)), table([_text(arg) for arg in args])))
+        found = self._functions[function_name(name)](table(list(keys)), table([_text(arg) for arg in args]))
+        if lua51.lua_type(found) == "table" and found["err"]:
+            raise NoRun
+        return self._reply(found)
+
+    def _register(self, function: Any) -> None:
+        self._functions[function["function_name"]] = function["callback"]
 
     def _call(self, name: str, *args: Any) -> Any:
         reply = self._server.command(name, *map(_text, args))

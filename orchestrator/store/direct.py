@@ -1,4 +1,4 @@
-"""Scripts and commands sent straight over a connection of the pool.
+"""Scripts, functions and commands sent straight over a connection of the pool.
 
 redis-py's client adds retries, hooks and metrics to every command; for the scripts of the hot path they cost as much
 as the script itself, and a script must not be repeated behind the caller's back anyway.
@@ -7,11 +7,19 @@ as the script itself, and a script must not be repeated behind the caller's back
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha1
 from threading import Lock
 from typing import Any
 
-from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, NoScriptError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    ResponseError,
+    TimeoutError,
+)
 
 
 class ReplyLost(ConnectionError):
@@ -28,7 +36,7 @@ class DirectScript:
     def __init__(self, client: Any, source: str) -> None:
         self._pool = client.connection_pool
         self._source = source
-        self._sha = sha1(source.encode()).hexdigest()
+        self._call = ("EVALSHA", sha1(source.encode()).hexdigest())
 
     def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run it and return its answer: one round trip.
@@ -39,14 +47,22 @@ class DirectScript:
         connection = self._pool.get_connection()
         try:
             try:
-                return self._ask(connection, "EVALSHA", self._sha, keys, args)
-            except NoScriptError:
-                return self._ask(connection, "EVAL", self._source, keys, args)
+                return self._ask(connection, *self._call, keys, args)
+            except ResponseError as error:
+                if not self._forgotten(error):
+                    raise
+            return self._tell(connection, keys, args)
         except BaseException:  # also an interrupt: the next user must not read this answer
             connection.disconnect()
             raise
         finally:
             self._pool.release(connection)
+
+    def _forgotten(self, error: ResponseError) -> bool:
+        return isinstance(error, NoScriptError)
+
+    def _tell(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return self._ask(connection, "EVAL", self._source, keys, args)
 
     @staticmethod
     def _ask(connection: Any, command: str, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -58,6 +74,52 @@ class DirectScript:
             raise  # these are answers
         except (ConnectionError, TimeoutError) as error:
             raise ReplyLost(f"no answer: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The text of a library of functions for `FUNCTION LOAD`. `version`: a digest of it."""
+
+    version: str
+    text: str
+
+
+class DirectFunction(DirectScript):
+    """One function of a library, called as a script is. The server keeps the library, also over a restart.
+
+    Args:
+        name: of the function.
+    """
+
+    def __init__(self, client: Any, name: str, library: Library) -> None:
+        super().__init__(client, library.text)
+        self._call = ("FCALL", name)
+
+    def _forgotten(self, error: ResponseError) -> bool:
+        return "Function not found" in str(error)
+
+    def _tell(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        connection.send_command("FUNCTION", "LOAD", self._source)
+        try:
+            connection.read_response()
+        except ResponseError as error:
+            if "already exists" not in str(error):  # another process was faster
+                raise
+        return self._ask(connection, *self._call, keys, args)
+
+
+def ask(client: Any, *command: Any) -> Any:
+    """One command and its answer, which may take as long as the client's time-out. Raises what redis-py raises."""
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command(*command)
+        return connection.read_response()
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
 
 
 class Post:

@@ -14,12 +14,11 @@ import redis
 
 from orchestrator.store.connection import server_now_ms
 from orchestrator.store.keys import Keys
+from orchestrator.store.load import TASKS, AgentLoad, read_loads
+from orchestrator.store.scripts import Scripts
 from orchestrator.workflow.catalog import AgentInfo
 
 Json = Any
-TASKS = "/tasks"
-RANK = 10**15  # the place of a message in its inbox is RANK times the rank of its priority, and a counter
-PRIORITIES = ("emergency", "urgent", "high", "medium", "low")
 
 
 def tasks_box(agent: str) -> str:
@@ -42,6 +41,7 @@ class Directory:
     def __init__(self, client: redis.Redis, keys: Keys, *, lease_ms: int) -> None:
         self._client: Any = client  # see RunReader
         self._keys = keys
+        self._scripts = Scripts(client)
         self._lease_ms = lease_ms
 
     def heartbeat(self, worker: str, agents: Iterable[AgentInfo]) -> list[str]:
@@ -50,13 +50,13 @@ class Directory:
         Returns:
             Boxes whose messages workers have not been rung for so far.
         """
+        agents = list(agents)
         now = server_now_ms(self._client)
         boxes: list[str] = []
         with self._client.pipeline(transaction=True) as pipe:
+            pipe.zadd(self._keys.presence, _signs(worker, [agent.name for agent in agents], now))
             for agent in agents:
                 pipe.hset(self._keys.agents, agent.name, json.dumps(agent.to_json()))
-                pipe.zadd(self._keys.presence, {f"{agent.name} {worker}": now})
-                pipe.hset(self._keys.seen, agent.name, now)
             count = len(pipe)
             for agent in agents:
                 rung = {agent.name: agent.hears, tasks_box(agent.name): bool(agent.tasks) or agent.hears}
@@ -69,6 +69,13 @@ class Directory:
                         pipe.hsetnx(self._keys.doors, box, "poll")
             before = pipe.execute()[count::2]
         return [box for box, door in zip(boxes, before, strict=True) if door == "poll"]
+
+    def still_serves(self, worker: str, agents: Iterable[str], at_ms: int) -> bool:
+        """A worker serves what it served at its last heartbeat, at this moment of the server's clock. One command.
+
+        False: its heartbeat, or one of the agents, was forgotten in between.
+        """
+        return bool(self._client.zadd(self._keys.presence, _signs(worker, agents, at_ms)) == 0)
 
     def register(self, name: str, capabilities: Iterable[str] = ()) -> None:
         """Make a name known whose messages are asked for by a receiver and not by a Celery worker.
@@ -89,16 +96,12 @@ class Directory:
         with self._client.pipeline(transaction=True) as pipe:
             pipe.hdel(self._keys.agents, name)
             pipe.hdel(self._keys.doors, *boxes_of(name))
-            pipe.hdel(self._keys.seen, name)
+            pipe.zrem(self._keys.presence, name)
             return bool(pipe.execute()[0])
 
     def attend(self, receiver: str, name: str) -> None:
         """A receiver that is no worker takes this agent's messages now."""
-        now = server_now_ms(self._client)
-        with self._client.pipeline(transaction=True) as pipe:
-            pipe.zadd(self._keys.presence, {f"{name} {receiver}": now})
-            pipe.hset(self._keys.seen, name, now)
-            pipe.execute()
+        self._client.zadd(self._keys.presence, _signs(receiver, [name], server_now_ms(self._client)))
 
     def announce(self, event: str, name: str, *, most: int) -> None:
         """Tell the journal that an agent started or stopped. `most`: entries the journal keeps."""
@@ -113,7 +116,7 @@ class Directory:
         online = self.online()
         gone = [name for name in names if name not in online]
         if gone:
-            self._client.hdel(self._keys.seen, *gone)
+            self._client.zrem(self._keys.presence, *gone)
 
     def names(self) -> list[str]:
         """Every registered name, sorted."""
@@ -138,12 +141,17 @@ class Directory:
         return str(min(able, key=load)["name"])
 
     def online(self) -> dict[str, list[str]]:
-        """agent -> the workers that serve it now."""
+        """agent -> the workers that serve it now. One round trip."""
         found: dict[str, list[str]] = {}
-        since_ms = server_now_ms(self._client) - self._lease_ms
-        for member in self._client.zrangebyscore(self._keys.presence, since_ms, "+inf"):
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(self._keys.presence, 0, -1, withscores=True)
+            (seconds, micros), seen = pipe.execute()
+        since_ms = int(seconds) * 1000 + int(micros) // 1000 - self._lease_ms
+        for member, at_ms in seen:
             agent, _, worker = member.partition(" ")
-            found.setdefault(agent, []).append(worker)
+            if worker and at_ms >= since_ms:
+                found.setdefault(agent, []).append(worker)
         return found
 
     def registered(self) -> list[AgentInfo]:
@@ -151,37 +159,43 @@ class Directory:
         stored = self._client.hgetall(self._keys.agents)
         return [AgentInfo.from_json(json.loads(stored[name])) for name in sorted(stored)]
 
-    def overview(self, capability: str | None = None) -> list[dict[str, Json]]:
-        """`{name, capabilities, presence, activity, queue, running, workers}` of each agent. Two round trips.
+    def loads(self) -> list[AgentLoad]:
+        """What waits for each agent that is registered or ever had a step, by name. See `read_loads`."""
+        online = self.online()
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.hkeys(self._keys.agents)
+            pipe.hkeys(self._keys.queues)
+            registered, fields = pipe.execute()
+        queued = {field.split(" ")[1] for field in fields if field.startswith("mark ")}
+        return read_loads(self._scripts, self._keys, sorted({*registered, *queued}), online)
 
-        `queue` counts, by priority, steps, messages and handoffs that nobody has begun.
+    def overview(self, capability: str | None = None) -> list[dict[str, Json]]:
+        """`{name, capabilities, presence, activity, queue, running, workers}` of each agent.
+
+        `queue` counts, by priority, steps, messages and handoffs that nobody has begun. Two round trips, and one more
+        for each 100 agents.
         """
         online = self.online()
         infos = [info for info in self.registered() if capability is None or capability in info.capabilities]
-        with self._client.pipeline(transaction=False) as pipe:
-            for info in infos:
-                pipe.hget(self._keys.queues, f"running {info.name}")
-                for rank, priority in enumerate(PRIORITIES):
-                    token = f"{info.name} {priority} "
-                    pipe.zlexcount(self._keys.ready, f"[{token}", f"[{token}\xff")
-                    for box in boxes_of(info.name):
-                        pipe.zcount(self._keys.inbox(box), rank * RANK, f"({(rank + 1) * RANK}")
-            rows = iter(pipe.execute())
-        found = []
-        for info in infos:
-            counted = max(0, int(next(rows) or 0))
-            running = counted if info.name in online else 0  # what a dead worker held is not running
-            found.append({
+        loads = read_loads(self._scripts, self._keys, [info.name for info in infos], online)
+        return [
+            {
                 "name": info.name,
                 "capabilities": list(info.capabilities),
-                "presence": "online" if info.name in online else "offline",
-                "activity": "busy" if running else "idle",
-                "queue": {priority: next(rows) + next(rows) + next(rows) for priority in PRIORITIES},
-                "running": running,
-                "workers": sorted(online.get(info.name, [])),
-            })
-        return found
+                "presence": "online" if load.workers else "offline",
+                "activity": "busy" if load.running else "idle",
+                "queue": {priority: waiting.count for priority, waiting in load.waiting.items()},
+                "running": load.running,
+                "workers": list(load.workers),
+            }
+            for info, load in zip(infos, loads, strict=True)
+        ]
 
     def forget_absent(self) -> None:
         """Drop heartbeats that are long over."""
         self._client.zremrangebyscore(self._keys.presence, "-inf", server_now_ms(self._client) - 10 * self._lease_ms)
+
+
+def _signs(worker: str, agents: Iterable[str], at_ms: int) -> dict[str, int]:
+    """What the zset of presence holds of a worker: that it serves an agent, and that somebody serves that agent."""
+    return {sign: at_ms for name in agents for sign in (f"{name} {worker}", name)}

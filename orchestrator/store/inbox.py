@@ -221,8 +221,8 @@ class Inbox(Letters):
     def _commons(self) -> list[str]:
         keys = self.keys
         return [
-            keys.message_timers, keys.wake, keys.rings, keys.queues, keys.journal, keys.doors, keys.seen, keys.held,
-            keys.dead,
+            keys.message_timers, keys.wake, keys.rings, keys.queues, keys.journal, keys.doors, keys.presence,
+            keys.held, keys.dead,
         ]  # fmt: skip
 
     def _place(self, message_id: str, box: str, doorbell: Doorbell) -> list[str]:

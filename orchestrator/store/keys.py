@@ -38,8 +38,9 @@ class Keys:
     # --- definitions: no TTL while a live run pins them, `retention_ms` afterwards ----------------------------
 
     def plan(self, plan_hash: str) -> str:
-        """hash: `g:ID` graph part, `b:ID` body, `s:ID` segment, `f:ID` segment at the fallback, `$meta`, `$entry`,
-        `$count`, `$outputs`, `$children`, `$undo`; `live`: how many runs and schedules pin it."""
+        """hash: `g:ID` graph part, `b:ID` body, `s:ID` message or segment, `f:ID` the same at the fallback, `$meta`,
+        `$entry`, `$count`, `$outputs`, `$children`, `$undo`, `$stem` of the lists that the messages are for; `live`:
+        how many runs and schedules pin it."""
         return f"{self.prefix}plan:{plan_hash}"
 
     # --- permanent, bounded by what is alive ------------------------------------------------------------------
@@ -58,6 +59,10 @@ class Keys:
     def queues(self) -> str:
         """hash: `mark AGENT PRIORITY` -> newest SEQ claimed; `running AGENT` -> attempts running now."""
         return f"{self.prefix}queues"
+
+    def holds(self, worker: str) -> str:
+        """hash, TTL some leases: process of a worker -> `RUN STEP` that it runs, or has to stop."""
+        return f"{self.prefix}holds:{worker}"
 
     @property
     def wake(self) -> str:
@@ -81,7 +86,7 @@ class Keys:
 
     @property
     def presence(self) -> str:
-        """zset: `AGENT WORKER` -> ms of the last heartbeat; old ones are dropped by the keeper."""
+        """zset: `AGENT WORKER`, and `AGENT` for any worker -> ms of the last heartbeat; the keeper drops old ones."""
         return f"{self.prefix}presence"
 
     # --- messages: a message has no TTL until it is done, then `message_retention_s`; dead letters stay ---------
@@ -138,11 +143,6 @@ class Keys:
         return f"{self.prefix}doors"
 
     @property
-    def seen(self) -> str:
-        """hash: agent -> ms of the last heartbeat of any receiver of it."""
-        return f"{self.prefix}seen"
-
-    @property
     def held(self) -> str:
         """hash: ring -> message that the worker which received the ring has claimed."""
         return f"{self.prefix}held"
@@ -195,6 +195,11 @@ class Keys:
         """string with TTL: the worker that keeps, while it does."""
         return f"{self.prefix}keeper"
 
+    @property
+    def standby(self) -> str:
+        """string with TTL: there, while another worker would keep."""
+        return f"{self.prefix}standby"
+
     def cache(self, digest: str) -> str:
         """string with TTL: output of a step with a cache (JSON, over 64 KiB compressed)."""
         return f"{self.prefix}cache:{digest}"
@@ -219,7 +224,6 @@ class Keys:
                 self.message_timers,
                 self.rings,
                 self.doors,
-                self.seen,
                 self.held,
                 self.dead,
                 self.journal,

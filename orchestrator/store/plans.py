@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.store.envelopes import envelope
+from orchestrator.store.routing import queue_of
 from orchestrator.workflow.plan import (
     Limit,
     Phase,
@@ -23,7 +25,31 @@ from orchestrator.workflow.plan import (
 Json = Any
 
 
-def plan_fields(plan: Plan, dispatch: dict[str, Json]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """How a ready step is kept: as the message that a script puts on its agent's queue, or as its segment (JSON) where
+    the broker is another server and whoever hears of it sends it.
+
+    Args:
+        prefix: of the queues; None: another server.
+    """
+
+    prefix: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the broker's lists for agents start with; empty where it is another server."""
+        return "" if self.prefix is None else queue_of("", self.prefix)
+
+    def keep(self, segment: dict[str, Json]) -> str:
+        return _dump(segment) if self.prefix is None else envelope(segment, self.prefix)
+
+    def alone(self, step: PlanStep) -> str:
+        """Of a step that goes out alone: a retry, an item of a foreach, a step behind a `when`."""
+        return self.keep({"chain": [[step.id, step.agent, step.task, step.priority, step.timeout_ms]]})
+
+
+def plan_fields(plan: Plan, dispatch: dict[str, Json], canvas: Canvas) -> dict[str, str]:
     """The fields of the plan's hash.
 
     Args:
@@ -35,6 +61,7 @@ def plan_fields(plan: Plan, dispatch: dict[str, Json]) -> dict[str, str]:
         "$entry": _dump(plan.entry),
         "$count": str(len(plan.part("main"))),
         "$children": _dump([child.hash for child in plan.children]),
+        "$stem": canvas.stem,
     }
     phases: tuple[Phase, ...] = ("on_failure", "finally")
     for phase in phases:
@@ -48,16 +75,12 @@ def plan_fields(plan: Plan, dispatch: dict[str, Json]) -> dict[str, str]:
         fields[f"g:{step.id}"] = _dump(_graph(step, plan))
         fields[f"b:{step.id}"] = _dump(step_to_json(step))
         if step.agent:
-            fields[f"s:{step.id}"] = _dump(dispatch.get(step.id) or single(step))
+            segment = dispatch.get(step.id)
+            fields[f"s:{step.id}"] = canvas.keep(segment) if segment else canvas.alone(step)
         if step.fallback:
             agent, task = step.fallback
-            fields[f"f:{step.id}"] = _dump(single(replace(step, agent=agent, task=task)))
+            fields[f"f:{step.id}"] = canvas.alone(replace(step, agent=agent, task=task))
     return fields
-
-
-def single(step: PlanStep) -> dict[str, Json]:
-    """The segment of a step that goes out alone: a retry, an item of a foreach, a step behind a `when`."""
-    return {"chain": [[step.id, step.agent, step.task, step.priority, step.timeout_ms]]}
 
 
 def read_plan(fields: dict[str, str]) -> Plan:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ids import new_id
-from orchestrator.store.direct import DirectScript
-from orchestrator.store.scripts import source
+from orchestrator.store.scripts import Scripts
 
 #: hash: id -> ms when it came, a space, JSON {queue, reason, bytes, raw: base64 of zlib}; beside the broker's keys
 KEY = "quarantine"
@@ -46,7 +45,7 @@ class Quarantine:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._script = DirectScript(client, source("quarantine"))
+        self._scripts = Scripts(client)
 
     def put(self, raw: bytes, queue: str, reason: str, tag: str = "") -> None:
         """Keep a message, and log it.
@@ -61,7 +60,7 @@ class Quarantine:
             "queue": queue, "reason": reason, "bytes": len(raw),
             "raw": base64.b64encode(zlib.compress(raw, 1)).decode(),
         }  # fmt: skip
-        self._script([KEY, UNACKED, UNACKED_INDEX], [new_id(), json.dumps(entry), tag])
+        self._scripts.call("quarantine", [KEY, UNACKED, UNACKED_INDEX], [new_id(), json.dumps(entry), tag])
 
     def all(self) -> list[Quarantined]:
         """Everything that is kept, oldest first."""

@@ -12,19 +12,20 @@ import redis
 
 from orchestrator.errors import RunNotFound
 from orchestrator.events import RUN_ENDS
-from orchestrator.ids import base_of, visible_id
+from orchestrator.ids import base_of
 from orchestrator.records import Event, Late, RunRecord, StepError, StepRecord
 from orchestrator.states import RunState, StepState
 from orchestrator.store.keys import Keys
+from orchestrator.store.listing import RUN_FIELDS, list_runs, run_record
 from orchestrator.store.plans import read_plan
 from orchestrator.store.rows import in_order
+from orchestrator.store.scripts import Scripts
 from orchestrator.store.values import unpack
 from orchestrator.workflow.plan import Plan, PlanStep, step_from_json
 
 Json = Any
 _REMEMBERED_RUNS = 10_000
 _REMEMBERED_PLANS = 16
-_PAGE = 200
 
 
 class RunReader:
@@ -34,6 +35,7 @@ class RunReader:
         # Any: redis-py cannot say that replies are text because of `decode_responses`.
         self.client: Any = client
         self.keys = keys
+        self._scripts = Scripts(client)
         self._plan_of: dict[str, str] = {}
         self._plans: dict[str, Plan] = {}
 
@@ -153,10 +155,10 @@ class RunReader:
 
     def read_run(self, run_id: str) -> RunRecord:
         """Raises RunNotFound."""
-        fields = self.client.hmget(self.keys.run(run_id), *_RUN_FIELDS)
+        outputs, *fields = self.client.hmget(self.keys.run(run_id), "outputs", *RUN_FIELDS)
         if fields[0] is None:
             raise RunNotFound(f"no run {run_id!r}", run_id=run_id)
-        return _run_record(run_id, fields)
+        return replace(run_record(run_id, fields), outputs=unpack(outputs) if outputs else None)
 
     def read_steps(self, run_id: str) -> dict[str, StepRecord]:
         """Records of the steps, and of items as `x[3]`, that have one; a step without one has not been reached."""
@@ -184,24 +186,8 @@ class RunReader:
     def list_runs(
         self, *, state: RunState | None = None, workflow: str | None = None, limit: int = 50
     ) -> list[RunRecord]:
-        """The newest runs first. Entries of runs past their retention are dropped on the way."""
-        found: list[RunRecord] = []
-        start = 0
-        while len(found) < limit:
-            ids = self.client.zrevrange(self.keys.runs, start, start + _PAGE - 1)
-            if not ids:
-                break
-            with self.client.pipeline(transaction=False) as pipe:
-                for run_id in ids:
-                    pipe.hmget(self.keys.run(run_id), *_RUN_FIELDS)
-                rows = pipe.execute()
-            gone = [run_id for run_id, fields in zip(ids, rows, strict=True) if fields[0] is None]
-            if gone:
-                self.client.zrem(self.keys.runs, *gone)
-            runs = [_run_record(run_id, fields) for run_id, fields in zip(ids, rows, strict=True) if fields[0]]
-            found += [run for run in runs if state in (None, run.state) and workflow in (None, run.workflow)]
-            start += len(ids) - len(gone)
-        return found[:limit]
+        """The newest runs first, without their outputs: see `listing.list_runs`."""
+        return list_runs(self._scripts, self.keys, state=state, workflow=workflow, limit=limit)
 
     def find_runs(self, prefix: str, limit: int = 2) -> list[str]:
         """Ids of runs that start with `prefix`, among all that are kept. O(runs)."""
@@ -252,37 +238,6 @@ class RunReader:
                 yield event
                 if event.name in RUN_ENDS:
                     return
-
-
-_RUN_FIELDS = (
-    "workflow", "version", "plan", "state", "priority", "created_at", "started_at", "finished_at", "outputs", "error",
-    "parent", "parent_step", "rerun_of", "queued", "slot", "signals", "verdict", "phase",
-)  # fmt: skip
-
-
-def _run_record(run_id: str, fields: list[str | None]) -> RunRecord:
-    workflow, version, plan, state, priority, created, started, finished, outputs, error, *more = fields
-    parent, parent_step, rerun_of, queued, slot, signals, verdict, phase = more
-    return RunRecord(
-        id=run_id,
-        workflow=workflow or "",
-        version=version or "",
-        plan_hash=plan or "",
-        state=RunState(state or "pending"),
-        priority=priority or "medium",
-        created_at=int(created or 0),
-        started_at=int(started) if started else None,
-        finished_at=int(finished) if finished else None,
-        outputs=unpack(outputs) if outputs else None,
-        error=StepError.from_json(json.loads(error)) if error else None,
-        parent=parent,
-        parent_step=visible_id(parent_step) if parent_step else None,
-        rerun_of=rerun_of,
-        waits_for=slot if queued else None,
-        signals=tuple(json.loads(signals or "{}")),
-        verdict=verdict,
-        phase=phase,
-    )
 
 
 def _step_record(step_id: str, data: dict[str, Json]) -> StepRecord:

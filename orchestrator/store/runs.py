@@ -15,17 +15,21 @@ from typing import Any
 import redis
 
 from orchestrator.errors import QueueFull, RunNotFound, RunOver, RunRefused, StepNotWaiting
-from orchestrator.records import SCHEMA, Advance, Claim, Forward, Order, Ready, Sending, StepError
+from orchestrator.ids import base_of
+from orchestrator.records import SCHEMA, Advance, Claim, Order, Ready, Sending, StepError, Taker
 from orchestrator.states import RunState
+from orchestrator.store.direct import ask
 from orchestrator.store.keys import Keys
-from orchestrator.store.plans import limits_to_json, plan_fields, single
+from orchestrator.store.plans import Canvas, limits_to_json, plan_fields
 from orchestrator.store.reader import RunReader, scope
-from orchestrator.store.scripts import FINISH_AND_SEND, Scripts
+from orchestrator.store.routing import wake_of
+from orchestrator.store.scripts import NoRun, Scripts
 from orchestrator.store.values import pack
 from orchestrator.workflow.nearby import listed
 from orchestrator.workflow.plan import Limit, Plan, PlanStep, step_from_json
 
 Json = Any
+_HELD_LEASES = 3  # how long it is known what a worker held that is gone
 
 
 class Lease(IntEnum):
@@ -37,11 +41,18 @@ class Lease(IntEnum):
 
 
 class RunStore(RunReader):
-    """The state of all runs on one server."""
+    """The state of all runs on one server.
 
-    def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts | None = None) -> None:
+    Args:
+        one_server: it is the broker as well, so that the scripts send the messages of steps.
+    """
+
+    def __init__(
+        self, client: redis.Redis, keys: Keys, scripts: Scripts | None = None, *, one_server: bool = False
+    ) -> None:
         super().__init__(client, keys)
         self._scripts = scripts or Scripts(client)
+        self._canvas = Canvas(keys.prefix if one_server else None)
 
     # --- submit ----------------------------------------------------------------------------------------------
 
@@ -60,7 +71,7 @@ class RunStore(RunReader):
         self._plan_of[run_id] = plan.hash
         used = self.keys.idempotency(order.idempotency_key) if order.idempotency_key else self.keys.run(run_id)
         parent = self.keys.steps(order.parent[0]) if order.parent else self.keys.run(run_id)
-        keys = [*self._keys(run_id), self.keys.runs, used, parent]
+        keys = [*self._keys(run_id), used, parent]
         args = [run_id, order.idempotency_ttl_ms if order.idempotency_key else 0, plan.timeout_ms or 0]
         waits = {"reject": 1, "cancel_oldest": 2}.get(order.on_limit, 0)
         args += [order.slot or "", order.max_runs, waits, order.parent[1] if order.parent else ""]
@@ -88,7 +99,7 @@ class RunStore(RunReader):
         """Store a definition; without a run it is kept for `retention_ms`."""
         key = self.keys.plan(plan.hash)
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.hset(key, mapping=plan_fields(plan, dispatch))
+            pipe.hset(key, mapping=plan_fields(plan, dispatch, self._canvas))
             pipe.pexpire(key, retention_ms)
             pipe.execute()
 
@@ -113,15 +124,33 @@ class RunStore(RunReader):
             RunNotFound: no such run (any more).
         Script: claim_step.lua, O(values read).
         """
-        reply = self._call("claim_step", run_id, step_id, worker, lease_ms, pid, SCHEMA, int(again))
-        if reply is None:
-            return None
-        attempt, before, failures, body, agent, task, context, *readable = reply
-        step = _parse_step(body)
-        if agent:
-            step = replace(step, agent=agent, task=task)
-        passed_on = json.loads(context) if context else None
-        return Claim(run_id, step_id, attempt, failures, step, scope(run_id, step_id, readable), passed_on, before)
+        return _claim(self._call("claim_step", run_id, step_id, worker, lease_ms, pid, SCHEMA, int(again)))
+
+    def take_step(self, taker: Taker, *, again: bool = False) -> Claim | None:
+        """Move the most urgent step that waits for one of the taker's agents to running, past the broker's consumer.
+
+        Args:
+            again: as for `claim_step`.
+        Returns:
+            None: nothing waits, or what is most urgent needs the consumer: a message, a step with a time limit.
+        Script: take_step.lua, O(values read).
+        """
+        keys = self._keys("")
+        return _claim(self._scripts.call("take_step", keys, ["", *_taking(taker), int(again), *taker.agents]))
+
+    def await_work(self, taker: Taker, seconds: float) -> bool:
+        """Wait until something is sent to one of the taker's agents; False: nothing was. One BLPOP."""
+        queues = [wake_of(self._canvas.stem + agent) for agent in taker.agents]
+        return ask(self.client, "BLPOP", *queues, max(seconds, 0.001)) is not None
+
+    def load_held(self, worker: str, *, lease_ms: int) -> dict[int, tuple[str, str]]:
+        """Process -> (run, step) that it runs, or has to stop. It is kept for some leases from now."""
+        key = self.keys.holds(worker)
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(key)
+            pipe.pexpire(key, _HELD_LEASES * lease_ms)
+            found, _ = pipe.execute()
+        return {int(pid): tuple(held.split(" ")) for pid, held in found.items()}
 
     def load_decision(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json], dict[str, Json]] | None:
         """A step to decide: its plan entry, its record, and what its expressions may read; None: a newer version must.
@@ -140,37 +169,31 @@ class RunStore(RunReader):
         step_id: str,
         attempt: int,
         output: str | None = None,
-        forward: Forward | None = None,
         sending: Sending | None = None,
+        taker: Taker | None = None,
+        *,
+        again: bool = False,
     ) -> Advance | None:
         """Record an attempt's output (JSON text; None for a gate or a loop, which have none).
 
         Here and elsewhere, `attempt` from 0 downwards is a decision: the turn of a step inside a loop, negative.
 
-        With `forward`, the next step's message is put on its queue in the same script, if that step is ready now; with
-        `sending`, what the handler sends is stored in it.
-
+        Args:
+            sending: what the handler sends; stored in the same script.
+            taker: the process goes on with the next step, `Advance.claim`, if there is one that needs no consumer.
+            again: as for `claim_step`.
         Returns:
             What became possible, or None if the attempt does not count any more (fencing).
         Script: finish_step.lua, O(successors).
         """
         packed = "" if output is None else pack(output)
-        keys, args = self._keys(run_id), [run_id, step_id, attempt, packed]
-        if forward is None:
-            keys, args = [*keys, keys[0], keys[0]], [*args, "", "", 0]
-        else:
-            keys = [*keys, forward.queue, forward.wake]
-            args = [*args, forward.step_id, forward.message, forward.wake_ms]
-        name = "finish_step" if sending is None else FINISH_AND_SEND
+        taking = (*_taking(taker), int(again), json.dumps(taker.agents)) if taker else ("", 0, 0, 0, 0, "")
         more = sending or Sending([], [])
-        advance = _advance(run_id, reply := self._scripts.call(name, [*keys, *more.keys], [*args, *more.args]))
-        if advance is None:
-            return None
-        if sending is not None:
-            advance = replace(advance, posted=tuple(reply[6]))
-        if forward is None or not reply[5]:
+        reply = self._call("finish_step", run_id, step_id, attempt, packed, *taking, *more.args, more_keys=more.keys)
+        advance = _advance(run_id, reply)
+        if advance is None or (sending is None and taker is None):
             return advance
-        return replace(advance, ready=advance.ready[1:], forwarded=forward.step_id)
+        return replace(advance, posted=tuple(reply[5] or ()), claim=_claim(reply[6]) if len(reply) > 6 else None)
 
     def fail_step(
         self, run_id: str, step_id: str, attempt: int, error: StepError, *, retry_delay_ms: int | None
@@ -219,7 +242,9 @@ class RunStore(RunReader):
             limits: its limits, with their keys evaluated.
         Script: admit_step.lua, O(1).
         """
-        chosen = ("", "", "") if assigned is None else (assigned.agent, assigned.task, json.dumps(single(assigned)))
+        chosen: tuple[str | None, str | None, str] = ("", "", "")
+        if assigned is not None:
+            chosen = assigned.agent, assigned.task, self._canvas.alone(replace(assigned, id=base_of(assigned.id)))
         told = json.dumps(limits_to_json(limits)) if limits else ""
         return _advance(run_id, self._call("admit_step", run_id, step_id, turn, *chosen, 0, "", cache_key, told))
 
@@ -233,7 +258,7 @@ class RunStore(RunReader):
         Args:
             to: the step with the agent and task that go on with it.
         """
-        segment = json.dumps(single(replace(to, id=claim.step_id)))
+        segment = self._canvas.alone(replace(to, id=base_of(claim.step_id)))
         args = [claim.attempt, claim.step.agent, to.agent, to.task, segment, json.dumps(context)]
         return _advance(claim.run_id, self._call("hand_step", claim.run_id, claim.step_id, *args))
 
@@ -368,14 +393,32 @@ class RunStore(RunReader):
 
     # --- inside ----------------------------------------------------------------------------------------------
 
-    def _call(self, script: str, run_id: str, *args: Any) -> Any:
-        return self._scripts.call(script, self._keys(run_id), [run_id, *args])
+    def _call(self, script: str, run_id: str, *args: Any, more_keys: Sequence[str] = ()) -> Any:
+        try:
+            return self._scripts.call(script, [*self._keys(run_id), *more_keys], [run_id, *args])
+        except NoRun:
+            raise RunNotFound(f"no run {run_id!r}", run_id=run_id) from None
 
     def _keys(self, run_id: str) -> list[str]:
-        keys = self.keys
-        own = [keys.run(run_id), keys.steps(run_id), keys.outputs(run_id), keys.events(run_id)]
-        shared = [keys.timers, keys.ready, keys.queues, keys.wake, keys.ended, keys.journal]
-        return [*own, keys.plan(self.plan_hash(run_id)), *shared]
+        return [self.keys.run(run_id), self._canvas.stem]
+
+
+def _taking(taker: Taker) -> tuple[Any, ...]:
+    return taker.worker, taker.lease_ms, taker.pid, SCHEMA
+
+
+def _claim(reply: list[Any] | None) -> Claim | None:
+    if reply is None:
+        return None
+    run_id, step_id, root, parent, attempt, before, failures, body, agent, task, context, *readable = reply
+    step = _parse_step(body)
+    if agent:
+        step = replace(step, agent=agent, task=task)
+    passed_on = json.loads(context) if context else None
+    seen = scope(run_id, step_id, readable)
+    return Claim(
+        run_id, step_id, attempt, failures, step, seen, passed_on, before, root=root or None, parent=parent or None
+    )
 
 
 @lru_cache(maxsize=4096)

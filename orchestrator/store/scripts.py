@@ -1,68 +1,98 @@
-"""Loads the Lua transitions and calls them.
+"""Makes one library of the Lua transitions, which the server keeps, and calls its functions.
 
-A script that changes a run gets `lua/_lib.lua` in front of it, and most `_walk.lua` and `_end.lua`; one that changes a
-message gets `lua/_message.lua`.
+The library is what stands in the files `lua/_NAME.lua`, built once, and a function for each `lua/NAME.lua`. Their names
+end in a digest of the text, so that processes of two versions can use one server.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
 import redis
 
-from orchestrator.store.direct import DirectScript
+from orchestrator.store.direct import DirectFunction, Library, ReplyLost
 
-_STANDALONE = frozenset({"take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive"})
-#: Scripts that take on new work. A server out of memory refuses them as a whole; all others may go beyond its limit,
-#: because what was accepted must end, and only that makes room again.
-_NEW_WORK = frozenset({"create_run", "send_messages"})
-#: Scripts that end nothing: they get `_lib.lua` alone, which is a third of what the others get.
-_SHORT = frozenset({
-    "claim_step", "extend_lease", "note_progress", "load_decision", "admit_step", "redispatch_step", "open_child",
+_FOLDER = files("orchestrator.store") / "lua"
+#: What the transitions share; each file uses only what stands in those before it.
+_SHARED = ("_lib", "_walk", "_end", "_rounds", "_claim", "_take", "_message", "_send_along", "_pick", "_room")
+_STANDALONE = frozenset({
+    "take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive", "list_runs", "count_waiting",
 })  # fmt: skip
-FINISH_AND_SEND = "finish_step and send"
 _OF_MESSAGES = frozenset({
     "send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again", "move_message",
 })  # fmt: skip
+_OF_NO_RUN = frozenset({"create_run", "take_step"})
+#: What takes on new work. A server out of memory refuses it as a whole; all else may go beyond the limit, because what
+#: was accepted must end, and only that makes room again.
+_NEW_WORK = frozenset({"create_run", "send_messages"})
+
+
+class NoRun(Exception):
+    """The script is for a run that does not exist (any more)."""
+
+    ANSWER = "NORUN"
 
 
 @cache
-def source(name: str) -> str:
-    """The text of one script as it is sent to the server."""
-    return ("#!lua\n" + _read("_room") if name in _NEW_WORK else "#!lua flags=allow-oom\n") + _body(name)
+def library() -> Library:
+    """The library of this version."""
+    names = sorted(file.name.removesuffix(".lua") for file in _FOLDER.iterdir())
+    transitions = [_transition(name) for name in names if not name.startswith("_")]
+    text = "".join([*map(_read, _SHARED), *transitions])
+    version = sha1(text.encode()).hexdigest()[:8]
+    head = f"#!lua name=orchestrator_{version}\nlocal VERSION = '{version}'\n"
+    return Library(version, head + text)
 
 
-def _body(name: str) -> str:
+def function_name(name: str) -> str:
+    """What the function of `lua/NAME.lua` is called on the server."""
+    return f"{name}_{library().version}"
+
+
+def _transition(name: str) -> str:
+    flags = "" if name in _NEW_WORK else "'allow-oom'"
+    return f"transition('{name}', {{{flags}}}, function(KEYS, ARGV)\n{_opening(name)}{_read(name)}end)\n"
+
+
+def _opening(name: str) -> str:
+    """How a transition begins."""
     if name in _STANDALONE:
-        return _read(name)
+        return ""
     if name in _OF_MESSAGES:
-        return "local BASE, OPT = 0, 1\n" + _read("_message") + _read(name)
-    if name == FINISH_AND_SEND:
-        parts = _read("_message"), _read("_send_along"), _read("finish_step")
-        return _of_runs() + "local BASE, OPT = 13, 8\n" + "".join(parts)
-    return (_read("_lib") if name in _SHORT else _of_runs()) + _read(name)
-
-
-def _of_runs() -> str:
-    return _read("_lib") + _read("_walk") + _read("_end")
+        return "open_messages(KEYS, ARGV)\n"
+    known = "" if name in _OF_NO_RUN else f"if not PLAN then return redis.error_reply('{NoRun.ANSWER}') end\n"
+    return "open_run(KEYS, ARGV)\n" + known
 
 
 def _read(name: str) -> str:
-    return (files("orchestrator.store") / "lua" / f"{name}.lua").read_text("utf-8")
+    return (_FOLDER / f"{name}.lua").read_text("utf-8")
 
 
 class Scripts:
-    """The scripts of one client. The server keeps them; one that has forgotten is told again."""
+    """The transitions, for one client."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._known: dict[str, DirectScript] = {}
+        self._known: dict[str, DirectFunction] = {}
 
     def call(self, name: str, keys: list[str], args: list[Any]) -> Any:
-        """Run `lua/NAME.lua`: one round trip."""
-        script = self._known.get(name)
-        if script is None:
-            script = self._known[name] = DirectScript(self._client, source(name))
-        return script(keys, args)
+        """Run `lua/NAME.lua`: one round trip. Raises NoRun."""
+        function = self._known.get(name)
+        if function is None:
+            function = self._known[name] = DirectFunction(self._client, function_name(name), library())
+        try:
+            return function(keys, args)
+        except redis.ResponseError as error:
+            if NoRun.ANSWER in str(error):
+                raise NoRun from None
+            raise
+
+    def ask(self, name: str, keys: list[str], args: list[Any]) -> Any:
+        """Run a script that only looks: an answer that was lost leaves nothing unknown."""
+        try:
+            return self.call(name, keys, args)
+        except ReplyLost as error:
+            raise redis.ConnectionError(str(error)) from error

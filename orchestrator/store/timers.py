@@ -28,6 +28,19 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Who keeps. `alone`: nobody stands by; `left_ms`: until the place falls vacant, where another one holds it.
+
+    `holder` is who held it when it was looked at: '' nobody.
+    """
+
+    mine: bool
+    holder: str
+    alone: bool = False
+    left_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """What `take_due` found. `next_ms` is the time until the next timer, None if there is none."""
 
@@ -63,12 +76,29 @@ class Timers:
         self._keys = keys
         self._scripts = Scripts(client)
 
-    def lead(self, name: str, *, ttl_ms: int) -> bool:
-        """Become the keeper, or stay it. True while `name` holds the place; it falls vacant after `ttl_ms`.
+    def lead(self, name: str, *, alone_ms: int, shared_ms: int) -> Place:
+        """Become the keeper, or stay it; otherwise stand by.
 
+        Args:
+            alone_ms: until the place falls vacant if the keeper dies and nobody stands by.
+            shared_ms: the same where somebody does. Who stands by looks again when it would be vacant.
         Script: lead.lua.
         """
-        return bool(self._scripts.call("lead", [self._keys.keeper], [name, ttl_ms]))
+        keys = [self._keys.keeper, self._keys.standby, self._keys.wake]
+        mine, told, holder = self._scripts.call("lead", keys, [name, alone_ms, shared_ms, 3 * shared_ms])
+        return Place(True, holder, alone=bool(told)) if mine else Place(False, holder, left_ms=told)
+
+    def quiet(self) -> bool:
+        """Whether there is a keeper, and nothing that one could do or that could become due, and nobody who stands by.
+
+        One command: this is all that a keeper asks for as long as nothing happens.
+        """
+        work = [
+            self._keys.standby, self._keys.timers, self._keys.message_timers, self._keys.ready, self._keys.rings,
+            self._keys.parked,
+        ]  # fmt: skip
+        place = [self._keys.keeper] * (len(work) + 1)  # a key counts as often as it is named: more than all the others
+        return bool(self._client.exists(*place, *work) == len(place))
 
     def resign(self, name: str) -> None:
         """Leave the place to the next one at once."""
@@ -101,9 +131,16 @@ class Timers:
         """Forget a dispatch whose run is gone."""
         self._client.zrem(self._keys.ready, suspect.member)
 
-    def wait(self, blocking: Any, timeout_s: float) -> None:
-        """Sleep until something is due soon, at most `timeout_s`."""
-        blocking.blpop([self._keys.wake], timeout=timeout_s)
+    def wait(self, blocking: Any, timeout_s: float) -> bool:
+        """Sleep until something is due soon, at most `timeout_s`. Whether the keeper was woken before that."""
+        return blocking.blpop([self._keys.wake], timeout=timeout_s) is not None
+
+    def wake(self) -> None:
+        """Have the keeper look at once."""
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.lpush(self._keys.wake, "1")
+            pipe.ltrim(self._keys.wake, 0, 0)
+            pipe.execute()
 
     def queues(self) -> list[tuple[str, str]]:
         """(agent, priority) of every queue that ever had a step."""

@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-import cel
-
+from orchestrator.workflow.cel_library import cel
 from orchestrator.workflow.functions import extensions
 
 Json = Any

@@ -17,13 +17,11 @@ from typing import Any
 from orchestrator.errors import ExpressionError
 from orchestrator.workflow.evaluation import run
 
-# Two imports that an evaluation does not need are left out: the `__init__` of this package, which brings the engine,
-# and `cel.cli`, which `cel` brings with a terminal toolkit. 0.1 s instead of 0.7 s.
 _START = """
 import sys, types
 package = types.ModuleType("orchestrator")
 package.__path__ = [sys.argv[1]]
-sys.modules.update({"orchestrator": package, "cel.cli": types.ModuleType("cel.cli")})
+sys.modules["orchestrator"] = package
 from orchestrator.workflow.evaluator import main
 main()
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cel.stdlib import STDLIB_FUNCTIONS
+from orchestrator.workflow.cel_library import STDLIB_FUNCTIONS
 
 NATIVE = frozenset(
     {

@@ -6,12 +6,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import Plan
-from orchestrator.workflow.spec import Input
+
+if TYPE_CHECKING:
+    from orchestrator.workflow.spec import Input  # who checks a run's inputs needs no schema of workflow files
 
 Json = Any
 Place = tuple[str | int, ...]

@@ -143,12 +143,14 @@ def test_a_failed_step_stops_what_has_not_started_and_fails_the_run(crew: Team) 
         steps:
           - {{id: beside, agent: hand, task: hold, with: {{until: "{door}", value: 7}}}}
           - {{id: after_beside, agent: hand, task: echo}}
-          - {{id: bad, needs: [], agent: hand, task: fail, with: {{message: "out of paper"}}}}
+          - {{id: begun, needs: [], wait: {{signal: begun}}}}
+          - {{id: bad, agent: hand, task: fail, with: {{message: "out of paper"}}}}
           - {{id: never, agent: hand, task: echo}}
         outputs: {{x: "${{{{ steps.beside.output }}}}"}}
         """
     )
     crew.wait_for_start(run, "beside")
+    run.signal("begun")
     crew.wait_for_state(run, "bad", FAILED)
     assert run.status() is RunState.RUNNING, "what runs may finish"
     door.touch()
@@ -156,7 +158,8 @@ def test_a_failed_step_stops_what_has_not_started_and_fails_the_run(crew: Team) 
         run.result(20)
     assert failure.value.status is RunState.FAILED
     assert failure.value.error.type == "ValueError"
-    assert states(run) == {"beside": DONE, "after_beside": CANCELLED, "bad": FAILED, "never": CANCELLED}
+    wanted = {"beside": DONE, "after_beside": CANCELLED, "begun": DONE, "bad": FAILED, "never": CANCELLED}
+    assert states(run) == wanted
     assert output(run, "beside") == 7
     assert {note["step"] for note in crew.journal(run)} == {"beside", "bad"}
 

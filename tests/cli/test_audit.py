@@ -37,7 +37,7 @@ def test_a_sum_that_adds_up_ends_with_0(mine: Client, capsys: pytest.CaptureFixt
     assert [line.strip() for line in lines[3:5]] == [
         "1 in quarantine: no worker could read them", "no worker has run here yet",
     ]  # fmt: skip
-    assert lines[5].endswith("ok  everything is accounted for (0.0 s)")
+    assert "ok  everything is accounted for (" in lines[5]
     assert len(lines) == 6
 
 

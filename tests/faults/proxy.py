@@ -19,13 +19,12 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from hashlib import sha1
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import redis
 
-from orchestrator.store.scripts import source
+from orchestrator.store.scripts import function_name
 
 Stream = Literal["up", "down"]  # client to server, server to client
 Match = Callable[[list[bytes]], bool]  # the words of a command
@@ -169,9 +168,8 @@ class ResetAfter(Toxic):
 
 def script(name: str) -> Match:
     """A match: calls of `store/lua/NAME.lua`, such as `send_messages` or `finish_step`."""
-    text = source(name).encode()
-    sha = sha1(text).hexdigest().encode()
-    return lambda words: [words[0].upper(), *words[1:2]] in ([b"EVALSHA", sha], [b"EVAL", text])
+    wanted = [b"FCALL", function_name(name).encode()]
+    return lambda words: [words[0].upper(), *words[1:2]] == wanted
 
 
 def command(name: str, part: str = "") -> Match:

@@ -7,7 +7,7 @@ from itertools import cycle
 
 import pytest
 
-from orchestrator.runtime.routing import queue_of
+from orchestrator.store.routing import queue_of
 from tests.faults.newer import BEFORE
 from tests.faults.oracle import Book
 from tests.faults.senders import sender_process

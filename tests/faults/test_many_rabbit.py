@@ -10,7 +10,7 @@ from typing import Any
 import kombu
 import pytest
 
-from orchestrator.runtime.routing import MAX_PRIORITY, queue_of
+from orchestrator.store.routing import MAX_PRIORITY, queue_of
 from tests.acceptance.team import team
 from tests.certificates import make_authority, make_certificate
 from tests.faults.rabbit import installed, rabbit

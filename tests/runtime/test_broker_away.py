@@ -14,9 +14,9 @@ import redis
 from orchestrator import Client, RunState, Settings
 from orchestrator.errors import SettingsInvalid, StoreUnavailable
 from orchestrator.runtime.broker import describe, empty_queues
-from orchestrator.runtime.routing import MAX_PRIORITY, priority_number
 from orchestrator.store import embedded
-from orchestrator.store.directory import PRIORITIES
+from orchestrator.store.load import PRIORITIES
+from orchestrator.store.routing import MAX_PRIORITY, priority_number
 
 AGENTS = Path(__file__).parents[1] / "acceptance" / "agents.py"
 DEADLINE_S = 1.0

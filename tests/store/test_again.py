@@ -160,7 +160,7 @@ def test_new_work_is_refused_and_old_work_ends(
     assert store.finish_step(run_id, "a", 1, json.dumps("x" * 10_000)) is not None
     delivery = take(office)
     end(office, delivery)
-    assert Timers(client, store.keys).lead("w", ttl_ms=1000)
+    assert Timers(client, store.keys).lead("w", alone_ms=1000, shared_ms=1000).mine
     with pytest.raises(QueueFull), guard(URL):
         create(plan(task("a")))
 

@@ -75,7 +75,7 @@ class Mail:
     def keep(self) -> None:
         for timer in Timers(self.client, KEYS).take_due_messages(limit=100, hold_ms=1000).timers:
             wake_message(self.office, timer)
-        self.office.route_parked()
+        self.office.route(self.office.inbox.parked())
 
     def read(self) -> None:
         """What people do with dead letters."""

@@ -40,7 +40,7 @@ def test_junk_is_quarantined_and_good_work_goes_on(crew: Team) -> None:
             assert found[raw].reason.startswith(reason), name
         assert any(reason in entry.reason for entry in found.values()), name
     assert all(entry.queue == QUEUE for entry in found.values())
-    assert crew.redis.hlen("unacked") == 0
+    wait_until(lambda: crew.redis.hlen("unacked") == 0, what="the end of the last moment", timeout_s=20)
 
 
 def test_the_command_dead_lists_shows_and_purges_it(

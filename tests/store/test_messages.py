@@ -276,11 +276,11 @@ def test_a_broadcast_with_an_unknown_recipient_stores_nothing(office: PostOffice
 def test_a_capability_goes_to_an_online_agent_or_is_parked_until_one_appears(office: PostOffice, send: Any) -> None:
     assert send("capability:writing").message.to_agent == "writer"
     parked = send("capability:painting")
-    office.route_parked()
+    office.route(office.inbox.parked())
     assert parked.record().box == "capability:painting"
     office.directory.register("mona", ["painting"])
     office.directory.attend("r", "mona")
-    office.route_parked()
+    office.route(office.inbox.parked())
     assert take(office, "mona").message.message_id == parked.message_id
 
 

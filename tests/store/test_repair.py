@@ -118,16 +118,6 @@ def test_the_same_idempotency_key_gives_the_same_run(store: RunStore, create: Ca
     assert [run.id for run in store.list_runs()] == [first]
 
 
-def test_one_keeper_at_a_time(timers: Timers) -> None:
-    assert timers.lead("w1", ttl_ms=60_000)
-    assert not timers.lead("w2", ttl_ms=60_000)
-    assert timers.lead("w1", ttl_ms=60_000)
-    timers.resign("w2")
-    assert not timers.lead("w2", ttl_ms=60_000)
-    timers.resign("w1")
-    assert timers.lead("w2", ttl_ms=60_000)
-
-
 def test_finished_runs_give_their_plan_back_when_the_last_of_them_ends(store: RunStore, create: Callable) -> None:
     shared = plan(task("a"))
     one, _ = create(shared)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.store.audit.looking import Finding, Need, Part, Place, wrong
-from orchestrator.store.directory import TASKS
 from orchestrator.store.inbox import CAPABILITY
 from orchestrator.store.keys import Keys
+from orchestrator.store.load import TASKS
 
 MESSAGE_LIVE = frozenset({"pending", "delivered"})
 _FIELDS = (

@@ -1,4 +1,4 @@
--- Purpose: how a run ends: failures, compensations, its phases. Put behind _walk.lua.
+-- Purpose: how a run ends: failures, compensations, its phases.
 -- Cost: O(steps) where everything that is left is cancelled.
 
 -- Whoever waits for a place under the run's concurrency key may start.
@@ -72,6 +72,7 @@ local function begin_block(phase)
   local entry = redis.call('HGET', PLAN, '$entry:' .. phase)
   if not entry then return false end
   redis.call('HSET', RUN, 'open', redis.call('HGET', PLAN, '$count:' .. phase))
+  if counts[RUN] then counts[RUN].open = nil end
   begin_all(cjson.decode(entry), '')
   return true
 end
@@ -101,10 +102,11 @@ end
 -- After a transition: is this part of the workflow over?
 local function conclude()
   if over(run.state) then return end
-  local left = redis.call('HMGET', RUN, 'open', 'active', 'verdict')
+  local left, changed = redis.call('HMGET', RUN, 'open', 'active', 'verdict'), counts[RUN] or {}
+  local open, active = left[1] + (changed.open or 0), left[2] + (changed.active or 0)
   if run.stopping then
-    if tonumber(left[2]) == 0 then next_phase(left[3]) end
-  elseif run.phase ~= 'compensate' and tonumber(left[1]) == 0 and tonumber(left[2]) == 0 then
+    if active == 0 then next_phase(left[3]) end
+  elseif run.phase ~= 'compensate' and open == 0 and active == 0 then
     if run.phase ~= 'main' then next_phase(left[3])
     elseif redis.call('HEXISTS', PLAN, '$outputs') == 1 then ask('$outputs')
     else

@@ -1,35 +1,76 @@
--- Purpose: what the transitions of a run share. Put before each script that changes a run; most also need _walk.lua, by
---          which the end of a step leads to others, and _end.lua, by which a run ends.
--- KEYS: 1 run hash, 2 steps hash, 3 outputs hash, 4 events stream, 5 plan hash, 6 timers zset, 7 ready zset,
---       8 queues hash, 9 wake list, 10 ended stream, 11 journal stream. ARGV[1]: run id. Time is the server's.
+-- Purpose: what the transitions share. The library (see scripts.py) is built once, when the server loads it, and lives on
+--          from call to call: whatever belongs to one call is declared here, and set anew when the next one begins, also
+--          after one that failed half way.
+-- KEYS: 1 run hash, 2 what the broker's lists for agents start with; '' where the broker is another server.
+-- ARGV[1]: run id. All other keys are made of these, as keys.py says: which run a limit or a queue leads to, scripts find
+-- out. Time is the server's.
 --
 -- An id is the plan's, then one `[n]` for each foreach around it: `edit[3]` is the step `edit` for item 3, `each[3]`
 -- that item of `each`. `edit~7` is a round of a loop that is over and may have to be compensated.
-local RUN, STEPS, OUTPUTS, EVENTS, PLAN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local RUN_ID = ARGV[1]
-local PREFIX = string.sub(TIMERS, 1, -7)   -- of every key; see keys.py: which run or limit is meant, scripts find out
 local RESCUE_MS = 5000   -- a decision not taken by then is taken by the keeper
-local SOON_MS = 1000     -- the keeper looks at least this often by itself
+local SOON_MS = 5000     -- the keeper looks at least this often by itself
 -- Entries the journal keeps, the default of the setting `journal_events`: no script of a run gets the settings.
 -- Where the setting is smaller, the next message trims to it.
 local JOURNAL_EVENTS = 100000
 local LIMIT_POLL_MS = 60000   -- a step that waits for a limit is called when a place is free; this is for the rest
 local RANKS = {emergency = 0, urgent = 1, high = 2, medium = 3, low = 4}
+local WAKE_MS = 60000         -- a wake-up serves consumers that block now; transport.py has the same figure
+local BETWEEN = '\6\22'       -- what kombu puts between a queue and a priority
 
-local clock = redis.call('TIME')
-local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local SEQ = clock[1] .. string.format('%06d', clock[2])
-local ready, decide, elsewhere = {}, {}, {}
-local cancel_child = '$cancel'   -- what a run that is cancelled asks of its children
--- Stores what a handler sends, in the variant of finish_step that has messages to store; see _send_along.lua.
-local send_along = function() end
+-- Of this call, see `open_call`, `open_run`, and `open_messages` of _message.lua.
+local KEYS, ARGV, NOW, SEQ
+local PREFIX, STEM, TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL
+local RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes   -- see `enter`
+local ready, decide, elsewhere
+local cancel_child   -- what a run that is cancelled asks of its children
+local cause     -- the step whose end makes others ready: the parent of their messages
+local onward    -- {queue}: a step of this queue need not be sent, because the process at hand takes it; see _take.lua
+local counts    -- {key: {field: by}}, see `count`
+local let_go    -- {holds hash, process} of an attempt that has ended
+local by        -- who claims, see _claim.lua
+local parent    -- of a step that is taken: the step before it
+local M         -- of messages, see _message.lua
 
-local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse', 'schema')
-local run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5]}
-run.schema = tonumber(now[6] or 1)   -- of the version that created it
+-- Make a run the one that everything below is about.
+local function enter(id)
+  RUN_ID, RUN = id, PREFIX .. 'run:' .. id
+  STEPS, OUTPUTS, EVENTS = RUN .. ':steps', RUN .. ':outputs', RUN .. ':events'
+  local now = redis.call('HMGET', RUN, 'state', 'phase', 'stopping', 'priority', 'reuse', 'schema', 'plan', 'root', 'workflow')
+  run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5], root = now[8],
+    workflow = now[9]}
+  run.schema = tonumber(now[6] or 1)   -- of the version that created it
+  PLAN, nodes = now[7] and PREFIX .. 'plan:' .. now[7], {}
+end
 
-local function split(id) return string.match(id, '^([^%[~]+)(.*)$') end
+local function open_call(keys, argv)
+  KEYS, ARGV = keys, argv
+  local clock = redis.call('TIME')
+  NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  SEQ = clock[1] .. string.format('%06d', clock[2])
+  PREFIX, STEM, TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL = nil
+  RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes = nil
+  ready, decide, elsewhere, counts = {}, {}, {}, {}
+  cancel_child, cause, onward, let_go, by, parent, M = '$cancel', nil
+end
+
+-- The beginning of a transition of a run; of no run if the id is ''.
+local function open_run(keys, argv)
+  open_call(keys, argv)
+  PREFIX, STEM = string.sub(keys[1], 1, -5 - #argv[1]), keys[2]
+  TIMERS, READY, QUEUES = PREFIX .. 'timers', PREFIX .. 'ready', PREFIX .. 'queues'
+  WAKE, ENDED, JOURNAL = PREFIX .. 'wake', PREFIX .. 'ended', PREFIX .. 'journal'
+  if argv[1] ~= '' then enter(argv[1]) end
+end
+
+-- Make a transition callable. Processes of two versions may use one server: each has functions of its own.
+local function transition(name, flags, callback)
+  redis.register_function{function_name = name .. '_' .. VERSION, flags = flags, callback = callback}
+end
+
+local function split(id)
+  if not string.find(id, '[%[~]') then return id, '' end
+  return string.match(id, '^([^%[~]+)(.*)$')
+end
 
 -- The first `depth` indices of a suffix.
 local function upto(at, depth)
@@ -50,7 +91,15 @@ end
 
 local function save(id, rec) redis.call('HSET', STEPS, id, cjson.encode(rec)) end
 
-local function node(id) return cjson.decode(redis.call('HGET', PLAN, 'g:' .. split(id))) end
+local function node(id)
+  local base = split(id)
+  local known = nodes[base]
+  if not known then
+    known = cjson.decode(redis.call('HGET', PLAN, 'g:' .. base))
+    nodes[base] = known
+  end
+  return known
+end
 
 -- Whether the id is one item of a foreach whose graph this is.
 local function is_item(id, graph)
@@ -79,7 +128,7 @@ local function journal(name, step, attempt)
 end
 
 local function emit(name, step, attempt, data)
-  if step then step = string.gsub(step, '%.item%[', '[') end   -- the only step of an item stands for it
+  if step and string.find(step, '.item[', 1, true) then step = string.gsub(step, '%.item%[', '[') end   -- it stands for the item
   redis.call('XADD', EVENTS, '*', 'e', name, 's', step or '', 'a', attempt or '', 'd', data or '')
   journal(name, step, attempt)
 end
@@ -103,7 +152,36 @@ local function call_on(run_id, what)
   elsewhere[#elsewhere + 1] = what
 end
 
--- A step may go to its agent now: note it for the keeper and for the caller.
+-- list: of wake-ups, beside the lists of a queue.
+local function awaken(list)
+  if redis.call('EXISTS', list) == 0 then
+    redis.call('LPUSH', list, '1')
+    redis.call('PEXPIRE', list, WAKE_MS)
+  end
+end
+
+local function wake_of(queue) return queue .. BETWEEN .. 'wake' end
+
+-- Put the Celery message of a step on its agent's queue. form: see envelopes.py.
+local function send(id, queue, form)
+  local agent, priority = string.match(queue, '^(%S+) (%S+)$')
+  if not run.root then
+    run.root = id
+    redis.call('HSET', RUN, 'root', id)
+  end
+  local number = 2 * RANKS[priority]
+  local _, at = split(id)
+  local parent = cause and '"' .. RUN_ID .. ':' .. cause .. '"' or 'null'
+  local known = {R = RUN_ID, A = at, P = number, U = parent, O = run.root}
+  local values, cut = {}, string.find(form, '\n', 1, true)
+  for i = 1, cut - 1 do values[i] = known[string.sub(form, i, i)] end
+  redis.call('LPUSH', STEM .. agent .. (number > 0 and BETWEEN .. number or ''),
+    string.format(string.sub(form, cut + 1), unpack(values)))
+  awaken(wake_of(STEM .. agent))
+end
+
+-- A step may go to its agent now: send its message, or note it for the caller where the broker is another server. The
+-- keeper sends it again if nobody claims it.
 local function offer(id, rec, graph)
   rec.state, rec.ready_at = 'pending', NOW
   if run.state == 'paused' then
@@ -114,14 +192,20 @@ local function offer(id, rec, graph)
     rec.queue = (rec.agent or graph.agent) .. ' ' .. (graph.priority or run.priority)
     redis.call('HSETNX', QUEUES, 'mark ' .. rec.queue, '0')
   end
+  if onward and onward.queue == rec.queue and not onward.id and not graph.timeout_ms then
+    onward.id, onward.rec = id, rec   -- the process that has ended the step before goes on with it
+    return
+  end
   rec.seq = SEQ
   redis.call('ZADD', READY, 0, rec.queue .. ' ' .. SEQ .. ' ' .. RUN_ID .. ' ' .. id)
-  ready[#ready + 1] = id
-  ready[#ready + 1] = rec.segment or redis.call('HGET', PLAN, 's:' .. split(id))
   save(id, rec)
+  local segment = rec.segment or redis.call('HGET', PLAN, 's:' .. split(id))
+  if STEM ~= '' then return send(id, rec.queue, segment) end
+  ready[#ready + 1] = id
+  ready[#ready + 1] = segment
 end
 
--- Another agent than the plan's runs the step from now on. segment: the canvas (JSON) of the step on that agent.
+-- Another agent than the plan's runs the step from now on. segment: as `s:` of the plan, of the step on that agent.
 local function assign(rec, agent, task, segment)
   rec.agent, rec.task, rec.segment, rec.queue = agent, task, segment, nil
 end
@@ -163,15 +247,33 @@ end
 -- The field that tells a process to interrupt an attempt which is void, where the step's record is one of a newer round.
 local function void_mark(id, worker, pid) return '#x' .. worker .. ' ' .. pid .. ' ' .. id end
 
+-- Counters go down and up again where one step follows another: what is left of it is written when the script is done.
+local function count(key, field, by)
+  counts[key] = counts[key] or {}
+  counts[key][field] = (counts[key][field] or 0) + by
+end
+
+local function write_counts()
+  for key, fields in pairs(counts) do
+    for field, by in pairs(fields) do
+      if by ~= 0 then redis.call('HINCRBY', key, field, by) end
+    end
+  end
+  if let_go then redis.call('HDEL', let_go[1], let_go[2]) end
+  counts, let_go = {}, nil
+end
+
 -- The end of an attempt, however it ended.
 local function close_attempt(id, rec)
   release(id, rec)
   rec.reserved = nil
   if rec.worker then
-    drop_timer('lease', RUN_ID, id, rec.attempt)
-    drop_timer('timeout', RUN_ID, id, rec.attempt)
-    redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), -1)
-    redis.call('HINCRBY', RUN, 'active', -1)
+    local attempt = RUN_ID .. ' ' .. id .. ' ' .. rec.attempt
+    redis.call('ZREM', TIMERS, 'lease ' .. attempt, 'timeout ' .. attempt)
+    count(QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), -1)
+    count(RUN, 'active', -1)
+    -- Of an attempt that is to be interrupted the worker's heartbeat must find out.
+    if not rec.stopped then let_go = {PREFIX .. 'holds:' .. rec.worker, rec.pid} end
     rec.worker, rec.pid, rec.lease_until = nil, nil, nil
   end
 end
@@ -234,16 +336,19 @@ local function scope_of(id, graph, deciding)
   if is_item(id, graph) then item = redis.call('HGET', OUTPUTS, 'i:' .. id)
   elseif graph.each then item = redis.call('HGET', OUTPUTS, 'i:' .. graph.each .. upto(at, graph.depth) .. round_undone) end
   local error = graph.phase and redis.call('HGET', RUN, 'error') or false
-  return item, inputs, steps, redis.call('HGET', RUN, 'workflow'), error, round, previous, graph.phase or ''
+  return item, inputs, steps, run.workflow, error, round, previous, graph.phase or ''
 end
 
-local function advance() return {1, run.priority, ready, decide, elsewhere} end
+local function advance()
+  write_counts()
+  return {1, run.priority, ready, decide, elsewhere}
+end
 
 -- An answer that does not count is kept beside the step, for people: another attempt has taken its place, or the run was
 -- stopped. Not that of an attempt which was told to stop. Returns what the script returns.
 local function superseded(id, rec, attempt, output, error)
   if rec and rec.attempt == attempt and rec.state == 'succeeded' then   -- told again, because no answer came
-    return {1, run.priority, {}, {}, {}, 0, {}}
+    return {1, run.priority, {}, {}, {}, {}}
   end
   if not rec or attempt <= 0 then return {0} end
   if error then

@@ -1,16 +1,24 @@
--- Purpose: what the transitions of messages share. BASE and OPT, set before it, say where its keys and options stand.
--- KEYS from BASE + 1: message timers zset, keeper's wake list, rings zset, queues hash, journal stream, doors hash,
---       seen hash, held hash, dead zset.
--- ARGV[OPT]: JSON {retain: ms a finished message is kept, journal: entries kept, lease: ms until an agent is offline}.
+-- Purpose: what the transitions of messages share.
+-- KEYS from base + 1: message timers zset, keeper's wake list, rings zset, queues hash, journal stream, doors hash,
+--       presence zset, held hash, dead zset.
+-- ARGV[opt]: JSON {retain: ms a finished message is kept, journal: entries kept, lease: ms until an agent is offline}.
 -- Cost: O(log n) a message.
-local M = {
-  timers = KEYS[BASE + 1], wake = KEYS[BASE + 2], rings = KEYS[BASE + 3], queues = KEYS[BASE + 4],
-  journal = KEYS[BASE + 5], doors = KEYS[BASE + 6], seen = KEYS[BASE + 7], held = KEYS[BASE + 8],
-  dead = KEYS[BASE + 9], stamp = redis.call('TIME'), bell_ms = 60000, rank = 1e15,
-}
-M.now = M.stamp[1] * 1000 + math.floor(M.stamp[2] / 1000)
-M.seq = M.stamp[1] .. string.format('%06d', M.stamp[2])
-M.options = ARGV[OPT] and ARGV[OPT] ~= '' and cjson.decode(ARGV[OPT]) or {}
+local BELL_MS, RANK = 60000, 1e15   -- RANK: places of one priority
+
+-- M: the keys and options of this call. base, opt: where they stand; see above.
+local function with_messages(base, opt)
+  M = {
+    timers = KEYS[base + 1], wake = KEYS[base + 2], rings = KEYS[base + 3], queues = KEYS[base + 4],
+    journal = KEYS[base + 5], doors = KEYS[base + 6], presence = KEYS[base + 7], held = KEYS[base + 8],
+    dead = KEYS[base + 9], specs = {}, options = ARGV[opt] and ARGV[opt] ~= '' and cjson.decode(ARGV[opt]) or {},
+  }
+end
+
+-- The beginning of a transition of messages.
+local function open_messages(keys, argv)
+  open_call(keys, argv)
+  with_messages(0, 1)
+end
 
 local function whole(number) return string.format('%.0f', number) end
 
@@ -20,7 +28,7 @@ end
 
 local function at(due, ...)
   redis.call('ZADD', M.timers, due, table.concat({...}, ' '))
-  if due - M.now < 1000 then
+  if due - NOW < SOON_MS then
     redis.call('LPUSH', M.wake, '1')
     redis.call('LTRIM', M.wake, 0, 0)
   end
@@ -36,17 +44,10 @@ local function load(key)
   return rec
 end
 
-local function awaken(list, ttl)
-  if redis.call('EXISTS', list) == 0 then
-    redis.call('LPUSH', list, '1')
-    redis.call('PEXPIRE', list, ttl)
-  end
-end
-
 local function ring_bell(rec, bell)
   if rec.watched then
     redis.call('XADD', bell, 'MAXLEN', 1, '*', 's', rec.state)
-    redis.call('PEXPIRE', bell, M.bell_ms)
+    redis.call('PEXPIRE', bell, BELL_MS)
   end
 end
 
@@ -54,16 +55,16 @@ end
 -- place: {inbox, knock, queue, wake of the queue}; ring: the Celery message, '' where the broker is another server.
 local function call_for(rec, id, place, ring)
   if redis.call('HGET', M.doors, rec.box) ~= 'worker' then
-    awaken(place[2], M.bell_ms)
+    awaken(place[2])
     return ''
   end
   local queue = string.match(rec.box, '^[^/]+') .. ' ' .. rec.priority
   redis.call('HSETNX', M.queues, 'mark ' .. queue, '0')
-  local member = queue .. ' ' .. M.seq .. ' ' .. rec.box .. ' ' .. id
+  local member = queue .. ' ' .. SEQ .. ' ' .. rec.box .. ' ' .. id
   redis.call('ZADD', M.rings, 0, member)
   if ring == '' then return member end
-  redis.call('LPUSH', place[3], (string.gsub(ring, '@SEQ@', M.seq)))
-  awaken(place[4], M.bell_ms)
+  redis.call('LPUSH', place[3], (string.gsub(ring, '@SEQ@', SEQ)))
+  awaken(place[4])
   return ''
 end
 
@@ -76,7 +77,7 @@ end
 -- One more entry in a handoff's chain of custody; owner changes hands.
 local function custody(key, rec, state, owner, reason)
   local chain = cjson.decode(rec.custody or '[]')
-  chain[#chain + 1] = {at = M.now, state = state, owner = owner, reason = reason}
+  chain[#chain + 1] = {at = NOW, state = state, owner = owner, reason = reason}
   rec.handoff, rec.custody = state, cjson.encode(chain)
   if rec.owner ~= owner then rec.previous_owner, rec.owner = rec.owner, owner end
   redis.call('HSET', key, 'handoff', state, 'custody', rec.custody, 'owner', owner,
@@ -85,20 +86,21 @@ local function custody(key, rec, state, owner, reason)
   note('handoff.' .. word, 'h', rec.id, 'from', rec.from, 'to', rec.to, 'agent', owner, 'task', rec.task)
 end
 
--- Mistakes in what is to be stored, found before anything is. Nine keys and four arguments a message.
+-- Mistakes in what is to be stored, found before anything is; `post` goes on with what was read here. Nine keys and four arguments a message.
 local function refused(n, key, arg)
   for i = 0, n - 1 do
     local spec = cjson.decode(ARGV[arg + 4 * i])
+    M.specs[arg + 4 * i] = spec
     if not spec.open and redis.call('HEXISTS', M.doors, spec.box) == 0 then return {-1, spec.to} end
-    local route = not spec.routed and redis.call('HGET', M.doors, 'route ' .. spec.box)
-    if route and cjson.decode(route).mode == 'tmux' then return {-4, spec.to, route} end
+    spec.route = not spec.routed and redis.call('HGET', M.doors, 'route ' .. spec.box)
+    if spec.route and cjson.decode(spec.route).mode == 'tmux' then return {-4, spec.to, spec.route} end
     if spec.reply and redis.call('EXISTS', KEYS[key + 9 * i + 7]) == 0 then return {-2, spec.reply} end
   end
 end
 
 local function answer_to(spec, rec, original, bell)
   local asked = load(original)
-  rec.late = asked.awaited_until and M.now > tonumber(asked.awaited_until) and '1' or nil
+  rec.late = asked.awaited_until and NOW > tonumber(asked.awaited_until) and '1' or nil
   if rec.late then redis.call('HSET', original, 'late_reply', spec.id) end
   if not asked.reply then redis.call('HSET', original, 'reply', spec.id) end
   note('message.replied', 'm', spec.reply, 'reply', spec.id)
@@ -106,29 +108,29 @@ local function answer_to(spec, rec, original, bell)
   return asked.awaited_until and not rec.late and tonumber(asked.awaited_until) or nil
 end
 
--- - -> pending | expired. KEYS from key: message, inbox, knock, queue, wake, idempotency, thread, answered message,
+-- - -> pending | expired, of what was not refused. KEYS from key: message, inbox, knock, queue, wake, idempotency, thread, answered message,
 -- its bell. ARGV from arg: spec (JSON), envelope, body, ring.
 -- Returns {id, state, recipient online, ring to send, known before, route or ''}.
 local function post(key, arg)
-  local spec = cjson.decode(ARGV[arg])
+  local spec = M.specs[arg]
   if redis.call('EXISTS', KEYS[key]) == 1 then return {spec.id, 'known', 0, '', 1, ''} end   -- the answer was lost
   if spec.idem then
     local known = redis.call('GET', KEYS[key + 5])
     if known then return {known, 'known', 0, '', 1, ''} end
     redis.call('SET', KEYS[key + 5], spec.id, 'PX', spec.idem)
   end
-  local online = M.now - tonumber(redis.call('HGET', M.seen, spec.to) or 0) < M.options.lease
+  local online = NOW - tonumber(redis.call('ZSCORE', M.presence, spec.to) or 0) < M.options.lease
   local rec = {
     id = spec.id, state = 'pending', box = spec.box, to = spec.to, from = spec.from, type = spec.type,
-    priority = spec.priority, created_at = M.now, attempt = 0, envelope = ARGV[arg + 1], body = ARGV[arg + 2],
-    place = whole(spec.rank * M.rank + redis.call('HINCRBY', M.queues, 'sent', 1)),
-    expires_at = spec.ttl and M.now + spec.ttl or nil, task = spec.task, once = spec.once, watched = spec.watched,
-    awaited_until = spec.awaited and M.now + spec.awaited or nil, schema = spec.schema,
+    priority = spec.priority, created_at = NOW, attempt = 0, envelope = ARGV[arg + 1], body = ARGV[arg + 2],
+    place = whole(spec.rank * RANK + redis.call('HINCRBY', M.queues, 'sent', 1)),
+    expires_at = spec.ttl and NOW + spec.ttl or nil, task = spec.task, once = spec.once, watched = spec.watched,
+    awaited_until = spec.awaited and NOW + spec.awaited or nil, schema = spec.schema,
   }
   if spec.reply and not rec.expires_at and redis.call('HEXISTS', M.doors, spec.box) == 0 then
-    rec.expires_at = M.now + M.options.retain   -- nobody has registered the name; it may still ask with `inbox`
+    rec.expires_at = NOW + M.options.retain   -- nobody has registered the name; it may still ask with `inbox`
   end
-  local due = spec.at or (spec.delay and M.now + spec.delay)
+  local due = spec.at or (spec.delay and NOW + spec.delay)
   if spec.reply then due = answer_to(spec, rec, KEYS[key + 7], KEYS[key + 8]) or due end
   local fields = {}
   for name, value in pairs(rec) do
@@ -137,28 +139,27 @@ local function post(key, arg)
   end
   redis.call('HSET', KEYS[key], unpack(fields))
   if spec.thread then
-    redis.call('ZADD', KEYS[key + 6], string.format('%.3f', M.stamp[1] * 1000 + M.stamp[2] / 1000), spec.id)
-    redis.call('ZREMRANGEBYSCORE', KEYS[key + 6], '-inf', whole(M.now - 7 * spec.thread))
+    redis.call('ZADD', KEYS[key + 6], string.format('%.3f', SEQ / 1000), spec.id)
+    redis.call('ZREMRANGEBYSCORE', KEYS[key + 6], '-inf', whole(NOW - 7 * spec.thread))
     redis.call('PEXPIRE', KEYS[key + 6], spec.thread)
   end
   note('message.sent', 'm', spec.id, 'from', spec.from, 'to', spec.to, 'type', spec.type, 'priority', spec.priority)
   if spec.task then custody(KEYS[key], rec, 'offered', spec.from) end
   if spec.transient and not online then
-    redis.call('HSET', KEYS[key], 'state', 'expired', 'finished_at', M.now, 'reason', 'the recipient is offline')
+    redis.call('HSET', KEYS[key], 'state', 'expired', 'finished_at', NOW, 'reason', 'the recipient is offline')
     redis.call('PEXPIRE', KEYS[key], M.options.retain)
     note('message.expired', 'm', spec.id, 'to', spec.to)
     return {spec.id, 'expired', 0, '', 0, ''}
   end
   if rec.expires_at then at(rec.expires_at, 'ttl', spec.id, spec.box, '0') end
   local send = ''
-  if due and due > M.now then
+  if due and due > NOW then
     redis.call('HSET', KEYS[key], 'due_at', whole(due))
     at(due, 'due', spec.id, spec.box, '0')
   else
     send = admit(rec, spec.id, {KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4]}, ARGV[arg + 3])
   end
-  local route = not spec.routed and redis.call('HGET', M.doors, 'route ' .. spec.box)
-  return {spec.id, 'pending', online and 1 or 0, send, 0, route or ''}
+  return {spec.id, 'pending', online and 1 or 0, send, 0, spec.route or ''}
 end
 
 local function post_all(n, key, arg)
@@ -175,7 +176,7 @@ local function end_attempt(key, rec, failure, outcome)
   if rec.ring then redis.call('HDEL', M.held, rec.ring) end
   redis.call('HDEL', key, 'worker', 'lease_until', 'ring')
   local entry = cjson.decode(rec['a:' .. n])
-  entry.ended_at, entry.outcome = M.now, outcome
+  entry.ended_at, entry.outcome = NOW, outcome
   if failure then entry.error = cjson.decode(failure) end
   redis.call('HSET', key, 'a:' .. n, cjson.encode(entry))
 end
@@ -183,12 +184,12 @@ end
 -- pending | delivered -> acknowledged | failed | expired | dead
 local function conclude_message(key, rec, state, failure, bell)
   rec.state = state
-  redis.call('HSET', key, 'state', state, 'finished_at', M.now)
+  redis.call('HSET', key, 'state', state, 'finished_at', NOW)
   if failure then redis.call('HSET', key, 'error', failure) end
   forget('ttl', rec.id, rec.box, '0')
   forget('due', rec.id, rec.box, '0')
   if state == 'dead' or state == 'failed' then
-    redis.call('ZADD', M.dead, M.now, rec.id)
+    redis.call('ZADD', M.dead, NOW, rec.id)
   else
     redis.call('PEXPIRE', key, M.options.retain)
   end

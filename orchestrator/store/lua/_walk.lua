@@ -1,4 +1,4 @@
--- Purpose: how a run walks its graph: what the end of a step, an item or a round leads to. Put behind _lib.lua.
+-- Purpose: how a run walks its graph: what the end of a step, an item or a round leads to.
 -- Cost: O(successors of what became terminal).
 local arrive, settle, fail, start_item, stop_items, stop_rest   -- steps, rounds and items end in each other
 
@@ -86,7 +86,7 @@ local function finish_item(id, state, failure)
   end
   if rec.loose and rec.done == rec.n then
     forget_items(whole, rec, graph)
-    if not graph.scope then redis.call('HINCRBY', RUN, 'open', -1) end
+    if not graph.scope then count(RUN, 'open', -1) end
   elseif enough or (not rec.enough and rec.done == rec.cursor and live(graph)) then
     ask(whole, rec)
   end
@@ -157,14 +157,14 @@ settle = function(first, state)
     if done == 'end' then
       reach_end(id, graph)
     else
-      if not graph.scope then redis.call('HINCRBY', RUN, 'open', -1) end
+      if not graph.scope then count(RUN, 'open', -1) end
       for _, follower in ipairs(graph.next) do
         local name = follower .. at
         if done ~= 'succeeded' then
           redis.call('HINCRBY', STEPS, '#' .. name .. (done == 'failed' and '!f' or '!s'), 1)
         end
         local next = node(follower)
-        local here = redis.call('HINCRBY', STEPS, '#' .. name, 1) == next.needs
+        local here = next.needs == 1 or redis.call('HINCRBY', STEPS, '#' .. name, 1) == next.needs
         if next.enough and next.kind == 'join' and done == 'succeeded' then
           here = redis.call('HINCRBY', STEPS, '#' .. name .. '!g', 1) >= next.enough or here
         end
@@ -259,7 +259,7 @@ stop_rest = function(graph, at)
       else
         save(id, {state = 'cancelled', finished_at = NOW})
       end
-      if not about.scope then redis.call('HINCRBY', RUN, 'open', -1) end
+      if not about.scope then count(RUN, 'open', -1) end
       void[#void + 1] = about
     end
   end

@@ -1,103 +1,16 @@
--- Purpose: give a step to one worker under a lease. pending -> running | waiting (a limit is reached)
--- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms, 5 process of the worker (0: not told), 6 the newest schema that
---       the worker understands, 7 1: asked again, because no answer came.
--- Returns: {attempt, attempts of earlier rounds, failures, body, agent, task, context, what `scope_of` returns}, or
---          nil: not to be had (done, taken, not due, limited, run over, of a newer schema). A message that is late or
---          doubled ends here.
--- Cost: O(inputs and steps that the step's expressions name).
-local id, worker = ARGV[2], ARGV[3]
-local rec = record(id)
-
-local function claimed(graph)
-  return {rec.attempt, rec.before or 0, rec.failures or 0, redis.call('HGET', PLAN, 'b:' .. split(id)), rec.agent or '',
-    rec.task or '', rec.context or '', scope_of(id, graph)}
-end
-
-if ARGV[7] == '1' and rec and rec.state == 'running' and rec.worker == worker and rec.pid == ARGV[5] then
-  return claimed(node(id))
-end
-if not rec or rec.state ~= 'pending' or not rec.queue or run.state == 'paused' then return nil end
-local graph = node(id)
-if not live(graph) then return nil end
-
-local SKEW_MS = 5000   -- how often a step of a newer schema is offered while old workers may take it
-
--- Under `rate` a step gets the next free moment, under `max` a place, or its turn to wait for one.
--- Returns when to try again, or nil: now.
-local function wait_for(limit)
-  local key = PREFIX .. 'limit:' .. limit.key
-  if limit.max then
-    rec.limited = rec.limited or {}
-    local member = rec.limited[limit.key] or (RUN_ID .. ' ' .. id .. ' ' .. (rec.attempt or 0))
-    if redis.call('SISMEMBER', key, member) == 1 then return nil end
-    rec.limited[limit.key] = member
-    if redis.call('SCARD', key) < limit.max then
-      redis.call('SADD', key, member)
-      return nil
-    end
-    local rank = string.format('%d%013d', RANKS[graph.priority or run.priority], NOW)
-    redis.call('ZADD', key .. ':wait', 'NX', rank, member)
-    return NOW + LIMIT_POLL_MS
+-- Purpose: give a step to one process under a lease, when its message came. pending -> running | waiting
+-- KEYS: as _lib. ARGV: 2 step id, 3 worker, 4 lease ms, 5 process (0: not told), 6 the newest schema that it understands,
+--       7 1: asked again, because no answer came.
+-- Returns: what `claimed` returns; nil: not to be had. A message that is late or doubled ends here.
+-- Cost: as _claim.
+by_arguments(3)
+local id = ARGV[2]
+if ARGV[7] == '1' then
+  local rec = record(id)
+  if rec and rec.state == 'running' and rec.worker == by.worker and rec.pid == by.pid then
+    return claimed(id, rec, node(id))
   end
-  rec.reserved = rec.reserved or {}
-  local member = RUN_ID .. ' ' .. id .. ' ' .. (rec.attempt or 0)
-  local due, nth = rec.reserved[limit.key], {}
-  redis.call('ZREM', key, member)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - limit.per_ms)
-  if not due then   -- behind all that have a moment
-    due, nth = NOW, redis.call('ZRANGE', key, -limit.rate, -limit.rate, 'WITHSCORES')
-  elseif due <= NOW then   -- behind those that have started, which may have been later than they were to
-    local started = redis.call('ZCOUNT', key, '-inf', NOW)
-    if started >= limit.rate then
-      nth = redis.call('ZRANGE', key, started - limit.rate, started - limit.rate, 'WITHSCORES')
-    end
-  end
-  if nth[2] then due = math.max(due, tonumber(nth[2]) + limit.per_ms) end
-  rec.reserved[limit.key] = due
-  redis.call('ZADD', key, math.max(due, NOW), member)
-  redis.call('PEXPIRE', key, math.max(due - NOW, 0) + limit.per_ms)
-  if due > NOW then return due end
 end
-
-local due
-local newer = run.schema > tonumber(ARGV[6])
-if newer then due, rec.reason = NOW + SKEW_MS, 'waits for a worker of a newer version' end
-local limits = not newer and (rec.limits or graph.limits) or {}
--- In one order everywhere: two steps that each have a place the other one waits for would wait for ever.
-table.sort(limits, function(a, b)
-  if (a.max == nil) ~= (b.max == nil) then return a.max == nil end
-  return a.key < b.key
-end)
-for _, limit in ipairs(limits) do
-  local again = wait_for(limit)
-  if again and (not due or again > due) then
-    due = again
-    rec.reason = 'waits for the limit ' .. limit.key
-  end
-  if again and limit.max then break end
-end
-withdraw(id, rec)
--- How far the queue has been worked off. A step sent again says nothing of that: either of its messages may be this.
-local mark = 'mark ' .. rec.queue
-if not rec.resent and redis.call('HGET', QUEUES, mark) < rec.seq then redis.call('HSET', QUEUES, mark, rec.seq) end
-rec.resent = nil
-if due then
-  rec.state, rec.retry_at, rec.seq, rec.queue = 'waiting', due, nil, nil
-  save(id, rec)
-  timer(due, 'retry', RUN_ID, id, rec.attempt or 0)
-  emit(newer and 'step.parked' or 'step.limited', id, nil, rec.reason)
-  return nil
-end
-started()
-redis.call('HINCRBY', QUEUES, 'running ' .. string.match(rec.queue, '^%S+'), 1)
-redis.call('HINCRBY', RUN, 'active', 1)
-rec.attempt = (rec.attempt or 0) + 1
-rec.state, rec.worker, rec.pid, rec.seq, rec.reason = 'running', worker, ARGV[5], nil, nil
-if rec.before then redis.call('HDEL', STEPS, void_mark(id, worker, rec.pid)) end   -- that attempt has ended
-rec.started_at = rec.started_at or NOW
-rec.lease_until = NOW + ARGV[4]
-save(id, rec)
-timer(rec.lease_until, 'lease', RUN_ID, id, rec.attempt)
-if graph.timeout_ms then timer(NOW + graph.timeout_ms, 'timeout', RUN_ID, id, rec.attempt) end
-emit('step.started', id, tries(rec), cjson.encode({worker = worker}))
-return claimed(graph)
+local claimed_now = claim(id)
+write_counts()
+return claimed_now

@@ -1,6 +1,6 @@
 -- Purpose: record a new run and find its first steps, unless it has to wait for others of its kind. -> pending
--- KEYS: as _lib, 12 runs zset, 13 idempotency key (string; the run key again when there is none), 14 the steps of the
---       parent (the run key again when there is none).
+-- KEYS: as _lib, 3 idempotency key (string; the run key again when there is none), 4 the steps of the parent (the run
+--       key again when there is none).
 -- ARGV: 2 idempotency ttl ms (0: no key), 3 run time-out ms (0: none), 4 slot ('': none), 5 runs at a time in it,
 --       6 1: do not wait for a place, 2: say who waits, too, 7 step of the parent, 8 how many kept steps, then for each: id, record, output;
 --       then field, value pairs of the run hash.
@@ -12,24 +12,25 @@ local slot, kept = ARGV[4], tonumber(ARGV[8])
 local MOST = 999   -- a script returns no more than some thousand values
 if redis.call('EXISTS', RUN) == 1 then return {0, RUN_ID} end
 if tonumber(ARGV[2]) > 0 then
-  local known = redis.call('GET', KEYS[13])
+  local known = redis.call('GET', KEYS[3])
   if known then return {0, known} end
 end
-local crowded = KEYS[14] == RUN and no_room()   -- a child run belongs to work that was accepted
+local crowded = KEYS[4] == RUN and no_room()   -- a child run belongs to work that was accepted
 if crowded then return {-4, crowded} end
-local plan = redis.call('HMGET', PLAN, '$entry', '$count', '$children')
-if not plan[1] then return {-1} end
 local first = 9 + 3 * kept
 local about = {}
 for i = first, #ARGV, 2 do about[ARGV[i]] = ARGV[i + 1] end
-local stem = string.sub(PLAN, 1, -1 - #about.plan)
+PLAN = PREFIX .. 'plan:' .. about.plan
+local plan = redis.call('HMGET', PLAN, '$entry', '$count', '$children')
 local pinned = cjson.decode(plan[3] or '[]')
 pinned[#pinned + 1] = about.plan
+local stem = PREFIX .. 'plan:'
 for _, hash in ipairs(pinned) do
-  if redis.call('HEXISTS', stem .. hash, '$entry') == 0 then return {-1} end
+  -- Stored, and with messages for the broker of now.
+  if redis.call('HGET', stem .. hash, '$stem') ~= STEM then return {-1} end
 end
 if about.parent then
-  local waiting = redis.call('HGET', KEYS[14], ARGV[7])
+  local waiting = redis.call('HGET', KEYS[4], ARGV[7])
   waiting = waiting and cjson.decode(waiting)
   if not waiting or waiting.state ~= 'waiting' or waiting.child ~= RUN_ID then return {-3} end
   redis.call('ZREM', TIMERS, 'decide ' .. about.parent .. ' ' .. ARGV[7] .. ' 0')
@@ -45,12 +46,12 @@ if waits then
   waits = redis.call('ZCARD', slots) >= tonumber(ARGV[5])
 end
 if waits and ARGV[6] == '1' then return {-2, unpack(redis.call('ZRANGE', slots, 0, MOST))} end
-if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[13], RUN_ID, 'PX', ARGV[2]) end
+if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[3], RUN_ID, 'PX', ARGV[2]) end
 for _, hash in ipairs(pinned) do
   redis.call('PERSIST', stem .. hash)
   redis.call('HINCRBY', stem .. hash, 'live', 1)
 end
-for name, value in pairs(about) do redis.call('HSET', RUN, name, value) end
+for i = first, #ARGV, MOST - 1 do redis.call('HSET', RUN, unpack(ARGV, i, math.min(i + MOST - 2, #ARGV))) end
 redis.call('HSET', RUN, 'state', 'pending', 'created_at', NOW, 'open', plan[2], 'active', 0)
 run.state, run.priority = 'pending', about.priority
 if kept > 0 then
@@ -65,8 +66,11 @@ if kept > 0 then
   end
   redis.call('HSET', RUN, 'done', newest)   -- what is done from now on is undone before what was kept
 end
-redis.call('ZADD', KEYS[12], NOW, RUN_ID)
+redis.call('ZADD', PREFIX .. 'runs', NOW, RUN_ID)
 emit('run.created')
+-- A stream begins with room for 4 KiB, more than most runs need; a copy has the room that it needs.
+redis.call('COPY', EVENTS, EVENTS .. ':copy')
+redis.call('RENAME', EVENTS .. ':copy', EVENTS)
 if tonumber(ARGV[3]) > 0 then timer(NOW + ARGV[3], 'run', RUN_ID, '-', '0') end
 if slot ~= '' then
   redis.call('HSET', RUN, 'slot', slot)

@@ -8,7 +8,7 @@ for i = 4, #ARGV do
   local id = redis.call('HGET', M.held, ARGV[i]) or ARGV[i]
   local found = redis.call('HMGET', KEYS[10] .. id, 'state', 'worker', 'box', 'attempt')
   if found[1] == 'delivered' and found[2] == ARGV[2] then
-    local due = M.now + ARGV[3]
+    local due = NOW + ARGV[3]
     redis.call('HSET', KEYS[10] .. id, 'lease_until', whole(due))
     at(due, 'lease', id, found[3], found[4])
     held = held + 1

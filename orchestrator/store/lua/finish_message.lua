@@ -39,12 +39,12 @@ else
   if failure then redis.call('HINCRBY', key, 'failures', 1) end
   if outcome == 'pending' then
     rec.state = 'pending'
-    redis.call('HSET', key, 'state', 'pending', 'due_at', whole(M.now + ARGV[6]))
+    redis.call('HSET', key, 'state', 'pending', 'due_at', whole(NOW + ARGV[6]))
     note('message.retrying', 'm', rec.id, 'to', rec.to, 'a', rec.attempt)
     if rec.task then custody(key, rec, 'offered', rec.from) end
     ring_bell(rec, KEYS[15])
     if tonumber(ARGV[6]) > 0 then
-      at(M.now + ARGV[6], 'due', rec.id, rec.box, '0')
+      at(NOW + ARGV[6], 'due', rec.id, rec.box, '0')
     else
       send = admit(rec, rec.id, {KEYS[11], KEYS[12], KEYS[13], KEYS[14]}, ARGV[9])
     end

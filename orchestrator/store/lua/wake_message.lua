@@ -16,7 +16,7 @@ if moot then
   return {0}
 end
 if kind == 'lease' then
-  if ARGV[9] ~= '1' and tonumber(rec.lease_until) > M.now then return {0} end
+  if ARGV[9] ~= '1' and tonumber(rec.lease_until) > NOW then return {0} end
   local losses = redis.call('HINCRBY', key, 'losses', 1)
   end_attempt(key, rec, ARGV[7])
   note('message.lost', 'm', id, 'to', rec.to, 'a', rec.attempt)
@@ -31,11 +31,11 @@ if kind == 'lease' then
   ring_bell(rec, KEYS[15])
   return {1, admit(rec, id, place, ARGV[8])}
 elseif kind == 'due' then
-  if rec.due_at and tonumber(rec.due_at) > M.now then return {0} end
+  if rec.due_at and tonumber(rec.due_at) > NOW then return {0} end
   forget('due', id, rec.box, '0')
   return {1, admit(rec, id, place, ARGV[8])}
 end
-if tonumber(rec.expires_at) > M.now then return {0} end
+if tonumber(rec.expires_at) > NOW then return {0} end
 redis.call('ZREM', KEYS[11], id)
 if rec.task then custody(key, rec, 'expired', rec.from) end
 conclude_message(key, rec, 'expired', nil, KEYS[15])

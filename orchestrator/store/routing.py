@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from orchestrator.settings import AMQP_SCHEMES, DEFAULT_PREFIX
-from orchestrator.store.directory import PRIORITIES, TASKS
+from orchestrator.store.load import PRIORITIES, TASKS
 
 RUN_STEP = "orchestrator.run_step"
 RING = "orchestrator.ring"
@@ -24,6 +25,17 @@ _RABBITMQ = {word: MAX_PRIORITY - number for word, number in _REDIS.items()}
 def queue_of(agent: str, prefix: str = DEFAULT_PREFIX) -> str:
     """The queue of an agent: `agent.NAME`. Teams that share a server have prefixes, and queues, of their own."""
     return f"{'' if prefix == DEFAULT_PREFIX else prefix}agent.{agent}"
+
+
+def wake_of(queue: str) -> str:
+    """The list of a queue's wake-ups on Redis, beside kombu's lists, one for each priority."""
+    return f"{queue}\x06\x16wake"
+
+
+def agents_of(queues: Iterable[str], prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
+    """The agents whose queues are among these."""
+    stem = queue_of("", prefix)
+    return tuple(queue.removeprefix(stem) for queue in queues if queue.startswith(stem))
 
 
 def is_rabbitmq(broker_url: str) -> bool:

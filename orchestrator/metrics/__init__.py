@@ -1,0 +1,1 @@
+"""Figures for machines: what is gathered, how it is written, and where it is served."""

@@ -1,0 +1,99 @@
+"""A process of the pool goes on with one step after another for a moment, past the worker's consumer.
+
+A message through the consumer costs a pop, two pipes and an acknowledgement; a step that is taken in the script that
+ends the one before costs nothing more. Each keeps its own claim, attempt and lease. After the moment the process gives
+itself back, so that the consumer deals out messages, time limits and signals again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import redis
+from celery.signals import worker_process_init
+
+from orchestrator.agents.decisions import carry_on
+from orchestrator.agents.executor import Executor
+from orchestrator.crashpoints import CrashPoint, reach
+from orchestrator.records import Advance, Claim, Taker
+from orchestrator.runtime.engine import Engine
+from orchestrator.store.routing import agents_of
+
+log = logging.getLogger(__name__)
+
+BURST_S = 0.1  # a step that begins later than this goes through the consumer
+
+_in_pool = False  # whether this is a process of a prefork pool, whose main process looks after it
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _begin_pool_process(**_: Any) -> None:
+    global _in_pool
+    _in_pool = True
+
+
+class Burst:
+    """The steps of one Celery task.
+
+    Args:
+        request: the task's.
+    """
+
+    def __init__(self, engine: Engine, executor: Executor, request: Any) -> None:
+        self._engine = engine
+        self._executor = executor
+        self._worker: str = request.hostname
+        self._ends = time.monotonic() + BURST_S
+        self._taker = self._taker_of(request)
+
+    def run(self, first: Claim) -> float:
+        """Run the attempt, then what can be taken after it. Returns the seconds that the first one took."""
+        began_s = time.monotonic()
+        taken = self._attempt(first)
+        first_s = time.monotonic() - began_s
+        while taken is not None:
+            events = self._engine.task_events(self._worker)
+            events.started(taken)
+            claim, began_s = taken, time.monotonic()
+            taken = self._attempt(claim)
+            events.ended(claim, time.monotonic() - began_s)
+        return first_s
+
+    def _attempt(self, claim: Claim) -> Claim | None:
+        """Run an attempt. Returns the next one, if this process goes on with one."""
+        taker = self._taker if self._left_s > 0 else None
+        advance = self._executor.attempt(claim, worker=self._worker, taker=taker)
+        if advance is not None:
+            self._carry_on(advance)
+            if advance.claim is not None:
+                return advance.claim
+        return self._next(taker) if taker else None
+
+    @property
+    def _left_s(self) -> float:
+        return self._ends - time.monotonic()
+
+    def _next(self, taker: Taker) -> Claim | None:
+        """What comes before the moment is over. What needs the consumer ends it: another message, a time limit."""
+        if self._left_s <= 0 or not self._engine.store.await_work(taker, self._left_s):
+            return None
+        return self._executor.take(taker)
+
+    def _carry_on(self, advance: Advance) -> None:
+        if advance.decide or advance.elsewhere:
+            try:
+                carry_on(self._engine.store, advance, self._engine.settings)
+            except redis.RedisError as error:
+                log.warning("a step of %s is recorded, what follows is left to the keeper: %s", advance.run_id, error)
+                return
+        reach(CrashPoint.NEXT_QUEUED)
+
+    def _taker_of(self, request: Any) -> Taker | None:
+        """None: a time limit of Celery's would run on for the steps after this one, or nobody watches the process."""
+        app = self._engine.app
+        limited = any(request.timelimit or ()) or app.conf.task_time_limit or app.conf.task_soft_time_limit
+        if limited or not _in_pool:
+            return None
+        return self._executor.taker(self._worker, agents_of(app.amqp.queues.consume_from, self._engine.settings.prefix))

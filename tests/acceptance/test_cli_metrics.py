@@ -1,0 +1,66 @@
+"""`orchestrator metrics`: what waits for agents, while nobody serves them and while somebody does."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.project import Project
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path)
+    yield made
+    made.close()
+
+
+def test_metrics_tell_what_waits_before_and_after_a_worker_comes(project: Project) -> None:
+    for priority in ("high", "high", "low"):
+        assert project.call("run", "hello.yaml", "--priority", priority, "--detach").returncode == 0
+    served = project.start("metrics", "--port", "0")
+    assert served.stderr
+    url = served.stderr.readline().strip().removeprefix("metrics at ")
+    assert url.startswith("http://127.0.0.1:")
+
+    def load() -> dict[str, Any]:
+        with urllib.request.urlopen(f"{url}.json", timeout=10) as reply:
+            return dict(json.load(reply)["agents"]["echo"])
+
+    found = load()
+    assert {name: queue["steps"] for name, queue in found["queue"].items() if queue["steps"]} == {"high": 2, "low": 1}
+    assert (found["load"], found["waiting"], found["running"], found["workers"]) == (3, 3, 0, 0)
+    assert found["oldest_waiting_s"] > 0
+    assert project.json("metrics")["agents"]["echo"]["waiting"] == 3
+    text = project.call("metrics").stdout
+    assert 'orchestrator_queue_depth{agent="echo",priority="high"} 2.0\n' in text
+    assert "# TYPE orchestrator_queue_depth gauge\n" in text
+
+    worker = project.start("worker", "echo")
+    wait_until(lambda: load()["workers"] == 1 and load()["load"] == 0, what="the queue to be done", timeout_s=20)
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        assert 'orchestrator_workers_online{agent="echo"} 1.0' in reply.read().decode()
+    for process in (worker, served):
+        process.send_signal(signal.SIGINT)
+    assert served.wait(timeout=10) == 0
+    assert worker.wait(timeout=15) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--host", "0.0.0.0"], "invalid value for --host: only with --port"),
+        (["--port", "0", "--json"], "invalid value for --json: not with --port"),
+    ],
+)
+def test_metrics_refuses_options_that_do_not_go_together(project: Project, words: list[str], says: str) -> None:
+    done = project.call("metrics", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
