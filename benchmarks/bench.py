@@ -107,8 +107,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options, began, load = parse(), time.monotonic(), os.getloadavg()[0]
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     document: Json = {
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {system}",
         "settings": "server: append-only file, everysec, unix socket; two slots on each side, prefork",
         "versions": {},
         "cases": {},
