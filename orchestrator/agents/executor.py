@@ -38,6 +38,7 @@ from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Posted, Taker
 from orchestrator.settings import Settings
 from orchestrator.store.patience import ANSWER_S, insist
+from orchestrator.store.routing import agent_of
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import TaskInfo
 from orchestrator.workflow.expressions import render
@@ -135,7 +136,7 @@ class Executor:
             # The signal came while the answer was being recorded. Recording again is safe: the store takes one answer.
             return self._interrupted(claim, time.monotonic() - started)
 
-    def run_message(self, agent: str, box: str, *, worker: str, ring: str) -> list[Posted]:
+    def run_message(self, box: str, *, worker: str, ring: str) -> list[Posted]:
         """Handle the most urgent message of an inbox, if there is one.
 
         Args:
@@ -151,8 +152,17 @@ class Executor:
         )
         if delivery is None:
             return []
+        return self.hear(delivery)
+
+    def take_message(self, taker: Taker) -> Delivery | None:
+        """The most urgent message that waits, if this process may handle it."""
+        return insist(lambda again: self.office.inbox.take(taker, again=again), for_s=ANSWER_S)
+
+    def hear(self, delivery: Delivery) -> list[Posted]:
+        """Handle a message that is claimed. Returns as `run_message`."""
         reach(CrashPoint.LEASED)
-        return handle(self.office.inbox, self.settings, delivery, partial(self._hear_in_time, self.registry.get(agent)))
+        agent = self.registry.get(agent_of(delivery.box))
+        return handle(self.office.inbox, self.settings, delivery, partial(self._hear_in_time, agent))
 
     def _hear_in_time(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
         try:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
 from celery.signals import worker_process_init
 
 from orchestrator.agents.decisions import carry_on
-from orchestrator.agents.executor import Executor
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.records import Advance, Claim, Taker
+from orchestrator.runtime.doorbells import shadow_of
 from orchestrator.runtime.engine import Engine
-from orchestrator.store.routing import agents_of
+from orchestrator.store.routing import agents_of, ring_id_of, task_id_of
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +43,9 @@ class Burst:
         request: the task's.
     """
 
-    def __init__(self, engine: Engine, executor: Executor, request: Any) -> None:
+    def __init__(self, engine: Engine, request: Any) -> None:
         self._engine = engine
-        self._executor = executor
+        self._executor = engine.executor
         self._worker: str = request.hostname
         self._ends = time.monotonic() + BURST_S
         self._taker = self._taker_of(request)
@@ -54,12 +56,30 @@ class Burst:
         taken = self._attempt(first)
         first_s = time.monotonic() - began_s
         while taken is not None:
-            events = self._engine.task_events(self._worker)
-            events.started(taken)
-            claim, began_s = taken, time.monotonic()
-            taken = self._attempt(claim)
-            events.ended(claim, time.monotonic() - began_s)
+            claim = taken
+            with self._told(task_id_of(claim.run_id, claim.step_id), **_about(claim)):
+                taken = self._attempt(claim)
         return first_s
+
+    def hear_more(self) -> None:
+        """Handle messages, after the one that the Celery task was for."""
+        while self._taker is not None and self._left_s > 0:
+            delivery = self._executor.take_message(self._taker)
+            if delivery is None and self._engine.store.await_work(self._taker, self._left_s):
+                delivery = self._executor.take_message(self._taker)
+            if delivery is None:
+                return
+            about = {"name": shadow_of(delivery.box), "args": repr((delivery.box,))}
+            with self._told(ring_id_of(delivery.message.message_id), **about):
+                self._engine.carry(self._executor.hear(delivery))
+
+    @contextmanager
+    def _told(self, task_id: str, **about: str | None) -> Iterator[None]:
+        """Tell Flower of an attempt whose message the main process has not seen."""
+        events, began_s = self._engine.task_events(self._worker), time.monotonic()
+        events.started(task_id, **about)
+        yield
+        events.ended(task_id, time.monotonic() - began_s)
 
     def _attempt(self, claim: Claim) -> Claim | None:
         """Run an attempt. Returns the next one, if this process goes on with one."""
@@ -93,7 +113,15 @@ class Burst:
     def _taker_of(self, request: Any) -> Taker | None:
         """None: a time limit of Celery's would run on for the steps after this one, or nobody watches the process."""
         app = self._engine.app
-        limited = any(request.timelimit or ()) or app.conf.task_time_limit or app.conf.task_soft_time_limit
+        conf = app.conf
+        limited = any(request.timelimit or ()) or conf.task_time_limit or conf.task_soft_time_limit
+        limited = limited or self._engine.settings.message_timeout_s
         if limited or not _in_pool:
             return None
         return self._executor.taker(self._worker, agents_of(app.amqp.queues.consume_from, self._engine.settings.prefix))
+
+
+def _about(claim: Claim) -> dict[str, str | None]:
+    root, before = (step and task_id_of(claim.run_id, step) for step in (claim.root, claim.parent))
+    name = f"{claim.step.agent}.{claim.step.task}"
+    return {"name": name, "args": repr((claim.run_id, claim.step_id)), "root_id": root, "parent_id": before}

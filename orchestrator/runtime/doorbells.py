@@ -43,7 +43,7 @@ def publish(app: Celery, posted: Sequence[Posted]) -> None:
                 RING, args=[one.box, one.ring_to_send], task_id=ring_id_of(one.message_id),
                 queue=queue_of(agent_of(one.box), app.engine.settings.prefix),
                 priority=priority_number(one.priority, app.conf.broker_url),
-                shadow=_shadow(one.box), ignore_result=True,
+                shadow=shadow_of(one.box), ignore_result=True,
             )  # fmt: skip
 
     if rings:
@@ -62,13 +62,13 @@ def _template(box: str, priority: str, prefix: str) -> tuple[str, str, str]:
         "body": json.dumps([args, {}, {}], separators=(",", ":")),
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": {"lang": "py", "task": RING, "id": ring_id_of(_ID), "shadow": _shadow(box), "ignore_result": True},
+        "headers": {"lang": "py", "task": RING, "id": ring_id_of(_ID), "shadow": shadow_of(box), "ignore_result": True},
         "properties": {"delivery_info": {"exchange": "", "routing_key": queue}, "priority": number},
     }
     key = f"{queue}{Channel.sep}{number}" if number else queue
     return queue, key, json.dumps(message, separators=(",", ":"))
 
 
-def _shadow(box: str) -> str:
+def shadow_of(box: str) -> str:
     """What logs and Flower show."""
     return f"{agent_of(box)} {'task' if box != agent_of(box) else 'message'}"

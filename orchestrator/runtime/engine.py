@@ -5,6 +5,7 @@ A forked child builds its own connections; the agents, loaded before the fork, a
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.executor import Executor
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.post import PostOffice
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.records import Advance, Posted
+from orchestrator.runtime.broker import BROKER_AWAY
 from orchestrator.runtime.canvas import dispatch
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.runtime.task_events import TaskEvents
@@ -32,6 +35,9 @@ from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 
 KEEPER_BLOCK_S = 5.0
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,6 +101,14 @@ class Engine:
         """Decide and publish what a transition made possible."""
         for found in carry_on(self.store, advance, self.settings):
             dispatch(self.app, found.run_id, found.ready, priority=found.priority)
+
+    def carry(self, posted: Sequence[Posted]) -> None:
+        """See to what the handler of a message sent: rings that scripts could not send, agents that live in windows."""
+        try:
+            self.office.carry(posted)
+        except (redis.RedisError, *BROKER_AWAY) as error:
+            log.warning("a message is handled, what was sent is left to the keeper: %s", error)
+        reach(CrashPoint.NEXT_QUEUED)
 
     def publish(self, posted: Sequence[Posted]) -> None:
         """Send the rings that the store's scripts could not send."""

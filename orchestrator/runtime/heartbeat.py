@@ -47,12 +47,15 @@ class Heartbeat:
         # The leases first: whoever looks for agents can wait, an attempt whose lease lapses is done again.
         active = list(state.active_requests)
         steps = [request for request in active if request.type == RUN_STEP]  # its name is the shadow, `writer.draft`
-        held = self._engine.store.load_held(self._worker, lease_ms=self._engine.lease_ms) if steps else {}
+        held = self._engine.store.load_held(self._worker, lease_ms=self._engine.lease_ms) if active else {}
         for request in steps:
             self._extend(request, held)
-        rings = [request.args[1] for request in active if request.type == RING and not self._overdue(request)]
-        if rings:
-            self._engine.inbox.extend(rings, receiver=self._worker, lease_ms=self._engine.lease_ms)
+        rings = [request for request in active if request.type == RING and not self._overdue(request)]
+        # The message that came with the ring, and the one that the process has taken after it.
+        messages = [request.args[1] for request in rings]
+        messages += [held[request.worker_pid][1] for request in rings if request.worker_pid in held]
+        if messages:
+            self._engine.inbox.extend(messages, receiver=self._worker, lease_ms=self._engine.lease_ms)
         self._sign()
 
     def _sign(self) -> None:

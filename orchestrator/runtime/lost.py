@@ -18,6 +18,7 @@ from celery.worker.request import Request
 
 from orchestrator.agents.failures import step_error, worker_lost
 from orchestrator.ids import visible_id
+from orchestrator.records import MessageRecord
 from orchestrator.runtime.engine import Engine
 from orchestrator.states import MessageState, StepState
 from orchestrator.store.routing import RUN_STEP
@@ -125,14 +126,16 @@ class Undertaker:
             self._engine.carry_on(advance)
 
     def _take_back_message(self, death: _Death) -> None:
+        inbox, held = self._engine.inbox, self._engine.store.load_held(self._worker, lease_ms=self._engine.lease_ms)
+        with_ring = inbox.held_with(death.args[1])
+        # The message that the process had taken by itself, or the one that came with the ring.
+        for record in inbox.read_many([found for found in (held.get(death.pid, ("", ""))[1], with_ring) if found]):
+            if record.state is MessageState.DELIVERED and record.worker == self._worker:
+                self._take_back(record, death)
+
+    def _take_back(self, record: MessageRecord, death: _Death) -> None:
         inbox, settings = self._engine.inbox, self._engine.settings
-        message_id = inbox.held_with(death.args[1])
-        if message_id is None:
-            return
-        record = inbox.read(message_id)
-        if record.state is not MessageState.DELIVERED or record.worker != self._worker:
-            return
-        attempt = len(record.attempts)
+        message_id, attempt = record.message.message_id, len(record.attempts)
         error = step_error(worker_lost(settings, death.how), message_id, attempt)
         ring = inbox.wake("lease", message_id, record.box, attempt, error=error, dead=True)
         self._engine.publish([ring] if ring else [])

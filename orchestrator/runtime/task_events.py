@@ -1,8 +1,8 @@
-"""Task events for the steps that a process takes by itself, so that Flower shows each of them as any other task.
+"""Task events for the steps and messages that a process takes by itself, so that Flower shows each as any other task.
 
 The worker's main process sends those of the messages that it deals out. Events are gathered and sent by a thread ten
-times a second, as the main process does it, and a step that is over by then is one event instead of three: an event at
-a time would cost more than a step.
+times a second, as the main process does it, and an attempt that is over by then is one event instead of three: an event
+at a time would cost more than a step.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from typing import Any
 
 from celery import Celery
 
-from orchestrator.records import Claim
 from orchestrator.runtime.event_batches import INTERVAL_S
-from orchestrator.store.routing import task_id_of
 
 
 class TaskEvents:
-    """The events of one process of a pool, which runs one step at a time.
+    """The events of one process of a pool, which runs one attempt at a time.
 
     Args:
         worker: the worker's node name.
@@ -36,25 +34,24 @@ class TaskEvents:
         self._some = threading.Event()
         threading.Thread(target=self._send, name="task-events", daemon=True).start()
 
-    def started(self, claim: Claim) -> None:
-        """A step begins whose message the main process has not seen."""
-        args = (claim.run_id, claim.step_id)
-        root, parent = (step and task_id_of(claim.run_id, step) for step in (claim.root, claim.parent))
+    def started(self, task_id: str, **about: str | None) -> None:
+        """An attempt begins whose message the main process has not seen.
+
+        Args:
+            about: fields of `task-received`: name, args, and where they are known root_id and parent_id.
+        """
         with self._lock:
-            self._begun = {
-                "uuid": task_id_of(*args), "name": f"{claim.step.agent}.{claim.step.task}", "args": repr(args),
-                "kwargs": "{}", "root_id": root, "parent_id": parent, "started": time.time(),
-            }  # fmt: skip
+            self._begun = {"uuid": task_id, "kwargs": "{}", "started": time.time(), **about}
         self._some.set()
 
-    def ended(self, claim: Claim, runtime_s: float) -> None:
-        """Its attempt is over; what came of it stands in the store, and Celery's task has done its work."""
+    def ended(self, task_id: str, runtime_s: float) -> None:
+        """The attempt is over; what came of it stands in the store, and Celery's task has done its work."""
         with self._lock:
             about, self._begun = self._begun, {}
         if about:
             about["received"] = about["started"]
         else:
-            about = {"uuid": task_id_of(claim.run_id, claim.step_id)}
+            about = {"uuid": task_id}
         self._dispatcher.send("task-succeeded", **about, result="None", runtime=runtime_s)
         self._some.set()
 

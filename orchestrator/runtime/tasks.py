@@ -48,7 +48,7 @@ def run_step(self: Task, *ids: str) -> str | float | None:
         return None
     if engine.one_server:
         self.request.chain = None  # the script that makes its next step ready sends that
-        return Burst(engine, executor, self.request).run(claim) if claim else None
+        return Burst(engine, self.request).run(claim) if claim else None
     advance = executor.attempt(claim, worker=worker) if claim else None
     try:
         own, *others = carry_on(engine.store, advance, engine.settings) if advance else (Advance(run_id),)
@@ -80,12 +80,10 @@ def ring(self: Task, *ids: str) -> None:
         _put_aside(self, "does not name a message for an agent that is served here")
         return
     box, ring_id = ids
-    posted = engine.executor.run_message(agent_of(box), box, worker=self.request.hostname, ring=ring_id)
-    try:
-        engine.office.carry(posted)
-    except _SERVER_AWAY as error:
-        log.warning("a message of %s is handled, what was sent is left to the keeper: %s", box, error)
-    reach(CrashPoint.NEXT_QUEUED)
+    posted = engine.executor.run_message(box, worker=self.request.hostname, ring=ring_id)
+    engine.carry(posted)
+    if engine.one_server:
+        Burst(engine, self.request).hear_more()
 
 
 def _are_texts(ids: tuple[object, ...], count: int) -> bool:

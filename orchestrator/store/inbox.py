@@ -13,11 +13,12 @@ import redis
 
 from orchestrator.errors import MessageNotFound, MessageNotHeld, OrchestratorError, QueueFull, UnknownAgent
 from orchestrator.messages import MessagePriority
-from orchestrator.records import SCHEMA, Delivery, Doorbell, Draft, Posted, Sending, StepError
+from orchestrator.records import SCHEMA, Delivery, Doorbell, Draft, Posted, Sending, StepError, Taker
 from orchestrator.settings import Settings
 from orchestrator.states import MessageState
 from orchestrator.store.keys import Keys
 from orchestrator.store.letters import Letters, open_letter
+from orchestrator.store.routing import queue_of
 from orchestrator.store.scripts import Scripts
 from orchestrator.store.values import pack
 
@@ -109,12 +110,20 @@ class Inbox(Letters):
         keys = [*self._commons, self.keys.message_prefix, *map(self.keys.inbox, boxes)]
         args = [self._options, receiver, lease_ms, ring, message_id, handoff_state, PASSED_OVER, PASSED_OVER_MS]
         args += [SCHEMA, int(again)]
-        reply = self._scripts.call("claim_message", keys, args)
-        if reply is None:
-            return None
-        found, attempt, failures, envelope, body, created_at, late, box, task, *address = reply
-        message = open_letter(found, *address, envelope=envelope, body=body, created_at=created_at)
-        return Delivery(message, attempt, failures, receiver, box, bool(late), task or None)
+        return _delivery(self._scripts.call("claim_message", keys, args), receiver)
+
+    def take(self, taker: Taker, *, again: bool = False) -> Delivery | None:
+        """Take the most urgent message that waits for one of the taker's agents, past the broker's consumer.
+
+        Returns:
+            None: nothing waits, or what is most urgent is a step.
+        Script: take_message.lua, O(log n).
+        """
+        keys, prefix = self.keys, self.keys.prefix
+        args = [self._options, taker.worker, taker.lease_ms, queue_of("", prefix), keys.inbox(""), "in_progress"]
+        args += [PASSED_OVER, PASSED_OVER_MS, SCHEMA, int(again), taker.pid, keys.holds(taker.worker)]
+        reply = self._scripts.call("take_message", [*self._commons, keys.message_prefix], [*args, *taker.agents])
+        return _delivery(reply, taker.worker)
 
     def finish(
         self,
@@ -266,6 +275,14 @@ class Inbox(Letters):
             "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
         }  # fmt: skip
         return json.dumps({name: value for name, value in spec.items() if value is not None})
+
+
+def _delivery(reply: Sequence[Any] | None, receiver: str) -> Delivery | None:
+    if reply is None:
+        return None
+    found, attempt, failures, envelope, body, created_at, late, box, task, *address = reply
+    message = open_letter(found, *address, envelope=envelope, body=body, created_at=created_at)
+    return Delivery(message, attempt, failures, receiver, box, bool(late), task or None)
 
 
 def _refuse(reply: Sequence[Any]) -> None:

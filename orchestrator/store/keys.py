@@ -61,7 +61,7 @@ class Keys:
         return f"{self.prefix}queues"
 
     def holds(self, worker: str) -> str:
-        """hash, TTL some leases: process of a worker -> `RUN STEP` that it runs, or has to stop."""
+        """hash, TTL some leases: process of a worker -> `RUN STEP` that it runs or has to stop, or `m MESSAGE`."""
         return f"{self.prefix}holds:{worker}"
 
     @property

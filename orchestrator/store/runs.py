@@ -144,7 +144,10 @@ class RunStore(RunReader):
         return ask(self.client, "BLPOP", *queues, max(seconds, 0.001)) is not None
 
     def load_held(self, worker: str, *, lease_ms: int) -> dict[int, tuple[str, str]]:
-        """Process -> (run, step) that it runs, or has to stop. It is kept for some leases from now."""
+        """Process -> (run, step) that it runs or has to stop, or ("m", message) that it handles or has handled.
+
+        It is kept for some leases from now.
+        """
         key = self.keys.holds(worker)
         with self.client.pipeline(transaction=False) as pipe:
             pipe.hgetall(key)

@@ -188,15 +188,13 @@ local function offer(id, rec, graph)
     rec.held, rec.seq, rec.queue = 'offer', nil, nil
     return save(id, rec)
   end
-  if not rec.queue then
-    rec.queue = (rec.agent or graph.agent) .. ' ' .. (graph.priority or run.priority)
-    redis.call('HSETNX', QUEUES, 'mark ' .. rec.queue, '0')
-  end
+  rec.queue = rec.queue or (rec.agent or graph.agent) .. ' ' .. (graph.priority or run.priority)
   if onward and onward.queue == rec.queue and not onward.id and not graph.timeout_ms then
     onward.id, onward.rec = id, rec   -- the process that has ended the step before goes on with it
     return
   end
   rec.seq = SEQ
+  redis.call('HSETNX', QUEUES, 'mark ' .. rec.queue, '0')
   redis.call('ZADD', READY, 0, rec.queue .. ' ' .. SEQ .. ' ' .. RUN_ID .. ' ' .. id)
   save(id, rec)
   local segment = rec.segment or redis.call('HGET', PLAN, 's:' .. split(id))

@@ -24,20 +24,23 @@ local function settle_wakes(agents)
   end
 end
 
+-- The most urgent message of Celery's for one of these agents, and its list.
+local function head_of(agents)
+  for rank = 0, 4 do
+    for _, agent in ipairs(agents) do
+      local list = list_of(agent, rank)
+      local text = redis.call('LINDEX', list, -1)
+      if text then return text, list end
+    end
+  end
+end
+
 -- The most urgent step that waits for one of these agents; nil if there is none, or if something else is more urgent:
 -- a message for an agent, or a step with a time limit, which only the consumer can give to a process.
 local function take(agents)
   local found
   for _ = 1, MOST_VOID do
-    local text, list
-    for rank = 0, 4 do
-      for _, agent in ipairs(agents) do
-        if not text then
-          list = list_of(agent, rank)
-          text = redis.call('LINDEX', list, -1)
-        end
-      end
-    end
+    local text, list = head_of(agents)
     local run_id, id = string.match(text or '', STEP)
     if not id then break end
     enter(run_id)
