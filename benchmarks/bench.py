@@ -106,14 +106,15 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options, began = parse(), time.monotonic()
+    options, began, load = parse(), time.monotonic(), os.getloadavg()[0]
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     document: Json = {
-        "machine": f"{os.cpu_count()} cores, {platform.platform(terse=True)}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {system}",
         "settings": "server: append-only file, everysec, unix socket; two slots on each side, prefork",
         "versions": {},
         "cases": {},
     }
-    say(f"{document['machine']}; {document['settings']}; {options.rounds} rounds, load {os.getloadavg()[0]:.1f}")
+    say(f"{document['machine']}; {document['settings']}; {options.rounds} rounds, load {load:.1f}")
     for workload in workloads(options.quick):
         if workload.name in options.only:
             say(f"{workload.name}, {time.monotonic() - began:.0f} s")
@@ -121,9 +122,9 @@ def main() -> None:
                 session = Session(workload, where)
                 session.measure(options.rounds)
                 document["versions"] |= {side.name: side.versions for side in where.sides}
-            date = time.strftime("%Y-%m-%d")
+            when = {"date": time.strftime("%Y-%m-%d"), "rounds": options.rounds, "load": round(load, 1)}
             for name, case in session.found.items():
-                document["cases"][f"{workload.name}/{name}"] = {"date": date, "rounds": options.rounds, **case}
+                document["cases"][f"{workload.name}/{name}"] = when | case
     say(report.tables(document, unmeasured=False))
     if not options.quick and options.systems == list(SYSTEMS):
         report.write(document)

@@ -166,12 +166,14 @@ def tables(document: Json, unmeasured: bool = True) -> str:
     rows = [row for row in ROWS if row.case in document["cases"] or unmeasured]
     figures = _table(("", *SYSTEMS.values()), (_row(found, row, reasons) for row in rows))
     notes = [f"{at}. {reason}" for at, reason in enumerate(reasons, 1)]
-    dates = sorted({case["date"] for case in document["cases"].values()})
-    rounds = sorted({case["rounds"] for case in document["cases"].values()})
+    dates, rounds, loads = (
+        ", ".join(map(str, sorted({case[what] for case in document["cases"].values()})))
+        for what in ("date", "rounds", "load")
+    )
     packages = {name: version for found in document["versions"].values() for name, version in found.items()}
     where = (
         f"{document['machine']}; {', '.join(f'{name} {version}' for name, version in sorted(packages.items()))}; "
-        f"{document['settings']}; medians of {', '.join(map(str, rounds))} rounds; {', '.join(dates)}."
+        f"{document['settings']}; medians of {rounds} rounds; {dates}; load of the machine before: {loads}."
     )
     return "\n".join([*targets, "", *figures, "", *notes, "", where])
 

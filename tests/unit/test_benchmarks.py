@@ -23,7 +23,7 @@ def test_the_committed_results_have_a_figure_for_each_target() -> None:
 def document(ours_ms: list[float], bare_ms: list[float]) -> dict[str, Any]:
     systems = {"ours": {"rounds": [{"ms": ms} for ms in ours_ms]}, "bare": {"rounds": [{"ms": ms} for ms in bare_ms]}}
     systems["huey"] = {"left_out": "RecursionError"}
-    case = {"what": "", "date": "2026-01-01", "rounds": 3, "systems": systems}
+    case = {"what": "", "date": "2026-01-01", "rounds": 3, "load": 0.1, "systems": systems}
     cases = {"chain-one-agent/10": case, "throughput-one-agent/1000": case}
     return {"machine": "", "settings": "", "versions": {}, "cases": cases}
 
