@@ -1,7 +1,7 @@
 """What a step, a submission and a message cost the server: counted, not timed, so that a busy machine changes little.
 
-The bounds are a fifth above what was counted on 2026-11-25. If one is passed, something was added to every step: find it,
-or say in docs/decisions/0013-bursts.md why it is worth its price.
+The bounds are a fifth above what was counted on 2026-11-25. If one is passed, something was added to every step: find
+it, or say in docs/decisions/0013-bursts.md why it is worth its price.
 """
 
 from __future__ import annotations
