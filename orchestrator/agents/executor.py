@@ -99,7 +99,7 @@ class Executor:
 
     def take(self, taker: Taker) -> Claim | None:
         """The most urgent step that waits, if this process may run it."""
-        return insist(lambda again: self.store.take_step(taker, again=again), for_s=ANSWER_S)
+        return insist(lambda again: self.store.take_step(taker, again=again), for_s=ANSWER_S, unsent=False)
 
     def attempt(self, claim: Claim, *, worker: str, taker: Taker | None = None) -> Advance | None:
         """Run an attempt that is claimed.
@@ -156,7 +156,7 @@ class Executor:
 
     def take_message(self, taker: Taker) -> Delivery | None:
         """The most urgent message that waits, if this process may handle it."""
-        return insist(lambda again: self.office.inbox.take(taker, again=again), for_s=ANSWER_S)
+        return insist(lambda again: self.office.inbox.take(taker, again=again), for_s=ANSWER_S, unsent=False)
 
     def hear(self, delivery: Delivery) -> list[Posted]:
         """Handle a message that is claimed. Returns as `run_message`."""

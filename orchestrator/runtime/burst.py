@@ -1,6 +1,6 @@
-"""A process of the pool goes on with one step after another for a moment, past the worker's consumer.
+"""A process of the pool goes on with one step, or message, after another for a moment, past the worker's consumer.
 
-A message through the consumer costs a pop, two pipes and an acknowledgement; a step that is taken in the script that
+What comes through the consumer costs a pop, two pipes and an acknowledgement; a step that is taken in the script that
 ends the one before costs nothing more. Each keeps its own claim, attempt and lease. After the moment the process gives
 itself back, so that the consumer deals out messages, time limits and signals again.
 """
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_init
 
 from orchestrator.agents.decisions import carry_on
@@ -23,9 +24,10 @@ from orchestrator.runtime.doorbells import shadow_of
 from orchestrator.runtime.engine import Engine
 from orchestrator.store.routing import agents_of, ring_id_of, task_id_of
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-BURST_S = 0.1  # a step that begins later than this goes through the consumer
+BURST_S = 0.1  # what begins later than this goes through the consumer
 
 _in_pool = False  # whether this is a process of a prefork pool, whose main process looks after it
 
@@ -37,7 +39,7 @@ def _begin_pool_process(**_: Any) -> None:
 
 
 class Burst:
-    """The steps of one Celery task.
+    """What one Celery task leads to in its process.
 
     Args:
         request: the task's.
@@ -53,25 +55,47 @@ class Burst:
     def run(self, first: Claim) -> float:
         """Run the attempt, then what can be taken after it. Returns the seconds that the first one took."""
         began_s = time.monotonic()
-        taken = self._attempt(first)
+        claim = self._attempt(first)
         first_s = time.monotonic() - began_s
-        while taken is not None:
-            claim = taken
+        while claim := claim or self._next(self._executor.take):
             with self._told(task_id_of(claim.run_id, claim.step_id), **_about(claim)):
-                taken = self._attempt(claim)
+                claim = self._attempt(claim)
         return first_s
 
     def hear_more(self) -> None:
         """Handle messages, after the one that the Celery task was for."""
-        while self._taker is not None and self._left_s > 0:
-            delivery = self._executor.take_message(self._taker)
-            if delivery is None and self._engine.store.await_work(self._taker, self._left_s):
-                delivery = self._executor.take_message(self._taker)
-            if delivery is None:
-                return
+        take = self._executor.take_message
+        while delivery := self._take(take) or self._next(take):
             about = {"name": shadow_of(delivery.box), "args": repr((delivery.box,))}
             with self._told(ring_id_of(delivery.message.message_id), **about):
                 self._engine.carry(self._executor.hear(delivery))
+
+    def _attempt(self, claim: Claim) -> Claim | None:
+        """Run an attempt. Returns the one that this process goes on with, if its end has led to one."""
+        taker = self._taker if self._left_s > 0 else None
+        advance = self._executor.attempt(claim, worker=self._worker, taker=taker)
+        if advance is None:
+            return None
+        self._carry_on(advance)
+        return advance.claim
+
+    def _next(self, take: Callable[[Taker], T | None]) -> T | None:
+        """What comes before the moment is over. What needs the consumer ends it: something else, a time limit."""
+        return self._take(lambda taker: take(taker) if self._engine.store.await_work(taker, self._left_s) else None)
+
+    def _take(self, take: Callable[[Taker], T | None]) -> T | None:
+        if self._taker is None or self._left_s <= 0:
+            return None
+        try:
+            return take(self._taker)
+        except (redis.RedisError, SoftTimeLimitExceeded) as error:
+            # The server is away, or a signal came too late for the attempt that it was meant for.
+            log.debug("takes nothing more: %s", error)
+            return None
+
+    @property
+    def _left_s(self) -> float:
+        return self._ends - time.monotonic()
 
     @contextmanager
     def _told(self, task_id: str, **about: str | None) -> Iterator[None]:
@@ -80,26 +104,6 @@ class Burst:
         events.started(task_id, **about)
         yield
         events.ended(task_id, time.monotonic() - began_s)
-
-    def _attempt(self, claim: Claim) -> Claim | None:
-        """Run an attempt. Returns the next one, if this process goes on with one."""
-        taker = self._taker if self._left_s > 0 else None
-        advance = self._executor.attempt(claim, worker=self._worker, taker=taker)
-        if advance is not None:
-            self._carry_on(advance)
-            if advance.claim is not None:
-                return advance.claim
-        return self._next(taker) if taker else None
-
-    @property
-    def _left_s(self) -> float:
-        return self._ends - time.monotonic()
-
-    def _next(self, taker: Taker) -> Claim | None:
-        """What comes before the moment is over. What needs the consumer ends it: another message, a time limit."""
-        if self._left_s <= 0 or not self._engine.store.await_work(taker, self._left_s):
-            return None
-        return self._executor.take(taker)
 
     def _carry_on(self, advance: Advance) -> None:
         if advance.decide or advance.elsewhere:
@@ -112,13 +116,11 @@ class Burst:
 
     def _taker_of(self, request: Any) -> Taker | None:
         """None: a time limit of Celery's would run on for the steps after this one, or nobody watches the process."""
-        app = self._engine.app
-        conf = app.conf
-        limited = any(request.timelimit or ()) or conf.task_time_limit or conf.task_soft_time_limit
-        limited = limited or self._engine.settings.message_timeout_s
-        if limited or not _in_pool:
+        app, settings = self._engine.app, self._engine.settings
+        limits = *(request.timelimit or ()), app.conf.task_time_limit, app.conf.task_soft_time_limit
+        if any(limits) or settings.message_timeout_s or not _in_pool:
             return None
-        return self._executor.taker(self._worker, agents_of(app.amqp.queues.consume_from, self._engine.settings.prefix))
+        return self._executor.taker(self._worker, agents_of(app.amqp.queues.consume_from, settings.prefix))
 
 
 def _about(claim: Claim) -> dict[str, str | None]:
