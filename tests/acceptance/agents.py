@@ -264,6 +264,8 @@ def hear(message: AgentMessage, ctx: Context) -> str | None:
         raise ValueError(rest)
     if word == "fatal":
         raise Fatal(rest)
+    if word == "die" and ctx.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     if word == "recover" and ctx.attempt == 1:
         raise ValueError("once")
     if word == "tell":
