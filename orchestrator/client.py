@@ -142,8 +142,9 @@ class Client:
             message = f"{error.message}; if the run exists, it is {order.run_id}"
             raise OutcomeUnknown(message, url=error.url, run_id=order.run_id) from None
         reach(CrashPoint.ACCEPTED)
-        with suppress(StoreUnavailable), self.asking():
-            self.carry_on(advance)  # what cannot be sent now, the keeper sends: the run is accepted
+        if advance is not None and advance.leads_on:
+            with suppress(StoreUnavailable), self.asking():
+                self.carry_on(advance)  # what cannot be sent now, the keeper sends: the run is accepted
         return RunHandle(self, run_id)
 
     @contextmanager
