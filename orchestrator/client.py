@@ -52,10 +52,9 @@ from orchestrator.store.patience import insist, within
 from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
-from orchestrator.workflow.catalog import Catalog
-from orchestrator.workflow.compiler import compile_workflow
+from orchestrator.workflow.catalog import AgentInfo, Catalog
 from orchestrator.workflow.cron import check_schedule, due_times
-from orchestrator.workflow.loader import load_workflow
+from orchestrator.workflow.files import FilePlans
 from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.spec import SIGNAL_NAME
@@ -78,6 +77,7 @@ class Client:
     def __init__(self, settings: Settings | None = None, *, agents: Sequence[str] | None = None) -> None:
         self.settings = settings or Settings.load()
         self._sources = tuple(agents) if agents is not None else self.settings.agents
+        self._plans = FilePlans(self.settings)
         self.url = server_url(self.settings)
         server = connect(self.url, deadline_s=self.settings.deadline_s)
         self.store = RunStore(server, Keys(self.settings.prefix), one_server=self.settings.broker_url is None)
@@ -160,23 +160,22 @@ class Client:
                 dispatch(self.app, found.run_id, found.ready, priority=found.priority)
 
     def compile(self, source: str | Path) -> Plan:
-        """The plan of a workflow file, checked against the agents that are loaded or online.
+        """The plan of a workflow file, checked against the agents that are loaded here, and, where these are not all
+        that it needs, against those online.
 
         Raises:
-            WorkflowInvalid: every mistake, with file and line.
+            WorkflowInvalid: every mistake, with file and line. StoreUnavailable.
         """
-        return compile_workflow(
-            load_workflow(source, limits=self.settings), agents=self.catalog(), limits=self.settings
-        )
+        return self._plans.plan(source, Catalog(self.registry.catalog().agents, more=self._online))
 
     def catalog(self) -> Catalog:
         """The agents that count as known: loaded here, or online."""
-        loaded = self.registry.catalog().agents
-        names = {info.name for info in loaded}
+        return Catalog((*self.registry.catalog().agents, *self._online()))
+
+    def _online(self) -> tuple[AgentInfo, ...]:
         with self.asking():
             online = self._directory.online()
-            others = [info for info in self._directory.registered() if info.name in online and info.name not in names]
-        return Catalog((*loaded, *others))
+            return tuple(info for info in self._directory.registered() if info.name in online)
 
     def rerun(self, rerun: Rerun) -> RunHandle:
         """Start what `RunHandle.plan_rerun` has found. Raises RunRefused."""
