@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -61,6 +62,14 @@ class Reviving:
 
 class SocketConnection(Timely, Reviving, redis.UnixDomainSocketConnection):
     """A connection of the store over a unix socket."""
+
+
+class Packer:
+    """Writes a command for the server. redis-py's own also looks for byte arrays among the values; we send none."""
+
+    def pack(self, *command: Any) -> list[bytes]:
+        name, *values = command
+        return [pack_command((*name.split(), *values))]
 
 
 def server_url(settings: Settings) -> str:
@@ -187,6 +196,7 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
         "socket_timeout": answer_s,
         "socket_connect_timeout": connect_s,
         "retry": Retry(NoBackoff(), 0),  # redis-py would send a command again that may have worked
+        "command_packer": Packer(),
     }
     parts = urlsplit(url)
     try:
