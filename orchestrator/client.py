@@ -47,7 +47,7 @@ from orchestrator.store.patience import insist, within
 from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
-from orchestrator.workflow.catalog import Catalog
+from orchestrator.workflow.catalog import AgentInfo, Catalog
 from orchestrator.workflow.cron import check_schedule, due_times
 from orchestrator.workflow.nearby import did_you_mean
 from orchestrator.workflow.plan import Plan
@@ -56,6 +56,7 @@ from orchestrator.workflow.plan import Plan
 if TYPE_CHECKING:
     from orchestrator.runtime.app import App
     from orchestrator.store.audit.report import Progress, Report
+    from orchestrator.workflow.files import FilePlans
 
 Json = Any
 OPERATOR = "operator"  # who sends where nobody is named
@@ -102,6 +103,12 @@ class Client:
         return app
 
     @cached_property
+    def _plans(self) -> FilePlans:
+        from orchestrator.workflow.files import FilePlans
+
+        return FilePlans(self.settings)
+
+    @cached_property
     def registry(self) -> AgentRegistry:
         """The agents that this process has loaded."""
         return load_agents(self._sources)
@@ -141,8 +148,9 @@ class Client:
             message = f"{error.message}; if the run exists, it is {order.run_id}"
             raise OutcomeUnknown(message, url=error.url, run_id=order.run_id) from None
         reach(CrashPoint.ACCEPTED)
-        with suppress(StoreUnavailable), self.asking():
-            self.carry_on(advance)  # what cannot be sent now, the keeper sends: the run is accepted
+        if advance is not None and advance.leads_on:
+            with suppress(StoreUnavailable), self.asking():
+                self.carry_on(advance)  # what cannot be sent now, the keeper sends: the run is accepted
         return RunHandle(self, run_id)
 
     @contextmanager
@@ -164,26 +172,22 @@ class Client:
         dispatch(self.app, found.run_id, found.ready, priority=found.priority)
 
     def compile(self, source: str | Path) -> Plan:
-        """The plan of a workflow file, checked against the agents that are loaded or online.
+        """The plan of a workflow file, checked against the agents that are loaded here, and, where these are not all
+        that it needs, against those online.
 
         Raises:
-            WorkflowInvalid: every mistake, with file and line.
+            WorkflowInvalid: every mistake, with file and line. StoreUnavailable.
         """
-        from orchestrator.workflow.compiler import compile_workflow
-        from orchestrator.workflow.loader import load_workflow
-
-        return compile_workflow(
-            load_workflow(source, limits=self.settings), agents=self.catalog(), limits=self.settings
-        )
+        return self._plans.plan(source, Catalog(self.registry.catalog().agents, more=self._online))
 
     def catalog(self) -> Catalog:
         """The agents that count as known: loaded here, or online."""
-        loaded = self.registry.catalog().agents
-        names = {info.name for info in loaded}
+        return Catalog((*self.registry.catalog().agents, *self._online()))
+
+    def _online(self) -> tuple[AgentInfo, ...]:
         with self.asking():
             online = self._directory.online()
-            others = [info for info in self._directory.registered() if info.name in online and info.name not in names]
-        return Catalog((*loaded, *others))
+            return tuple(info for info in self._directory.registered() if info.name in online)
 
     def rerun(self, rerun: Rerun) -> RunHandle:
         """Start what `RunHandle.plan_rerun` has found. Raises RunRefused."""

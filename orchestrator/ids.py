@@ -7,13 +7,14 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _BASE = re.compile(r"[^\[~]+")
 
 
 def new_id() -> str:
     """18 characters: 10 of the time in milliseconds, 8 random ones (40 bits)."""
     value = (time.time_ns() // 1_000_000) << 40 | secrets.randbits(40)
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(85, -1, -5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(80, -1, -10)])
 
 
 def time_of(any_id: str) -> int | None:

@@ -58,6 +58,10 @@ REPLY_TYPES: dict[str, MessageType] = {
 }
 
 
+def _number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 1e12
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
     """How hard to try.
@@ -95,6 +99,9 @@ class DeliveryOptions:
         return cls(**{name: value for name, value in data.items() if name in cls.__slots__})
 
 
+STANDARD = DeliveryOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class AgentMessage:
     """One message. `created_at` is milliseconds by the server's clock; 0 before it is stored.
@@ -112,19 +119,22 @@ class AgentMessage:
     reply_to: str | None = None
     thread_id: str | None = None
     created_at: int = 0
-    delivery_options: DeliveryOptions = field(default_factory=DeliveryOptions)
+    delivery_options: DeliveryOptions = STANDARD
     metadata: Mapping[str, Json] = field(default_factory=dict)
     version: int = VERSION
     extra: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """What the store does not keep beside it, as far as it is not the default."""
-        own = {"thread_id", "correlation_id", "reply_to", "metadata", "version"}
-        told = {name: getattr(self, name) for name in self.__slots__ if name in own}
-        options = self.delivery_options
-        told["delivery_options"] = options.to_json() if options != DeliveryOptions() else None
-        default = {"version": VERSION, "metadata": {}}
-        return {**self.extra, **{name: value for name, value in told.items() if value != default.get(name)}}
+        told = {
+            "thread_id": self.thread_id,
+            "correlation_id": self.correlation_id,
+            "reply_to": self.reply_to,
+            "metadata": self.metadata or None,
+            "version": None if self.version == VERSION else self.version,
+            "delivery_options": None if self.delivery_options == STANDARD else self.delivery_options.to_json(),
+        }
+        return {**self.extra, **{name: value for name, value in told.items() if value is not None}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Json], *, body: Json, created_at: int) -> AgentMessage:
@@ -132,7 +142,8 @@ class AgentMessage:
         known = {name: value for name, value in data.items() if name in cls.__slots__}
         known["message_type"] = known_type(known.get("message_type", MessageType.INFORMATION_SHARE))
         known["priority"] = MessagePriority(known.get("priority", "medium"))
-        known["delivery_options"] = DeliveryOptions.from_json(known.get("delivery_options", {}))
+        if "delivery_options" in known:
+            known["delivery_options"] = DeliveryOptions.from_json(known["delivery_options"])
         extra = {name: value for name, value in data.items() if name not in cls.__slots__}
         return cls(**{**known, "body": body, "created_at": created_at, "extra": extra})
 
@@ -159,7 +170,3 @@ def content_of(body: Json) -> Json:
 def body_of(content: Json) -> Json:
     """The inverse of `content_of`: a text becomes `{"content": text}`."""
     return {"content": content} if isinstance(content, str) else content
-
-
-def _number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 1e12

@@ -205,6 +205,11 @@ class Advance:
     holders: tuple[str, ...] = ()
     claim: Claim | None = None
 
+    @property
+    def leads_on(self) -> bool:
+        """Whether something is left to decide or to send."""
+        return bool(self.decide or self.ready or self.elsewhere)
+
 
 @dataclass(frozen=True, slots=True)
 class Doorbell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from orchestrator.errors import HandlerOutputInvalid, LimitExceeded, MessageInva
 from orchestrator.ids import new_id
 from orchestrator.messages import (
     REPLY_TYPES,
+    STANDARD,
     AgentMessage,
     DeliveryOptions,
     MessagePriority,
@@ -24,6 +26,7 @@ from orchestrator.store.directory import tasks_box
 from orchestrator.workflow.nearby import did_you_mean, listed
 
 Json = Any
+_NAME = re.compile(r"[^\s/*]{1,128}")
 #: The numbers of the predecessors: 1 is LOW, 5 is EMERGENCY.
 _NUMBERS = dict(enumerate(MessagePriority, start=1))
 
@@ -66,7 +69,7 @@ def draft_message(
         priority=read_priority(priority),
         reply_to=reply_to,
         thread_id=thread_id,
-        delivery_options=delivery_options or DeliveryOptions(),
+        delivery_options=delivery_options or STANDARD,
         metadata=dict(metadata or {}),
     )
     return Draft(
@@ -159,6 +162,6 @@ def read_priority(word: MessagePriority | str | int) -> MessagePriority:
 
 
 def _name(what: str, name: str) -> str:
-    if not isinstance(name, str) or not name or len(name) > 128 or any(c.isspace() or c in "/*" for c in name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise MessageInvalid(f"{what}: {name!r} is no name of an agent", field=what)
     return name

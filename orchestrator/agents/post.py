@@ -339,8 +339,9 @@ class PostOffice:
         self.carry(posted)
         return [
             Receipt(
-                replace(draft.message, message_id=one.message_id), one.message_id,
-                "online" if one.online else "offline", one.state != MessageState.EXPIRED, self,
+                draft.message if one.message_id == draft.message.message_id
+                else replace(draft.message, message_id=one.message_id),
+                one.message_id, "online" if one.online else "offline", one.state != MessageState.EXPIRED, self,
             )
             for draft, one in zip(drafts, posted, strict=True)
         ]  # fmt: skip

@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from orchestrator.errors import HandlerOutputInvalid, LimitExceeded
 
-_LONG_NUMBER = re.compile(r"\d{19,}")
+_LONG_NUMBER = re.compile("[1-9][0-9]{18}")  # what is outside 64 bits has 19 digits or more, and no zero before them
 _INT64 = range(-(2**63), 2**63)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, TypeVar, cast
 
 import redis
 from celery import Celery
@@ -34,6 +35,7 @@ from orchestrator.store.quarantine import Quarantine
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 
+T = TypeVar("T")
 KEEPER_BLOCK_S = 5.0
 
 
@@ -53,9 +55,7 @@ class Engine:
     settings: Settings
     url: str
     _registry: AgentRegistry | None = field(default=None, repr=False)
-    _store: tuple[int, RunStore] | None = field(default=None, repr=False)
-    _inbox: tuple[int, Inbox] | None = field(default=None, repr=False)
-    _task_events: tuple[int, TaskEvents] | None = field(default=None, repr=False)
+    _made: dict[str, tuple[int, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def one_server(self) -> bool:
@@ -76,26 +76,25 @@ class Engine:
 
     @property
     def store(self) -> RunStore:
-        if self._store is None or self._store[0] != os.getpid():
-            self._store = (os.getpid(), RunStore(self.client, self.keys, one_server=self.one_server))
-        return self._store[1]
+        return self._own("store", lambda: RunStore(self.client, self.keys, one_server=self.one_server))
 
     @property
     def inbox(self) -> Inbox:
-        if self._inbox is None or self._inbox[0] != os.getpid():
-            bells = partial(doorbell, prefix=self.settings.prefix) if self.one_server else silent
-            self._inbox = (os.getpid(), Inbox(self.client, self.keys, self.settings, bells))
-        return self._inbox[1]
+        bells = partial(doorbell, prefix=self.settings.prefix) if self.one_server else silent
+        return self._own("inbox", lambda: Inbox(self.client, self.keys, self.settings, bells))
 
     @property
     def office(self) -> PostOffice:
-        return PostOffice(self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish)
+        return self._own(
+            "office",
+            lambda: PostOffice(
+                self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish
+            ),
+        )
 
     def task_events(self, worker: str) -> TaskEvents:
         """What tells Flower of the steps that this process takes by itself."""
-        if self._task_events is None or self._task_events[0] != os.getpid():
-            self._task_events = (os.getpid(), TaskEvents(self.app, worker))
-        return self._task_events[1]
+        return self._own("task_events", lambda: TaskEvents(self.app, worker))
 
     def carry_on(self, advance: Advance) -> None:
         """Decide and publish what a transition made possible."""
@@ -135,9 +134,19 @@ class Engine:
 
     @property
     def executor(self) -> Executor:
-        return Executor(
-            self.store, self.registry, self.settings, self.office, interrupts=(SoftTimeLimitExceeded,)
+        interrupts = (SoftTimeLimitExceeded,)
+        return self._own(
+            "executor",
+            lambda: Executor(self.store, self.registry, self.settings, self.office, interrupts=interrupts),
         )
+
+    def _own(self, part: str, make: Callable[[], T]) -> T:
+        """A part of this process: a forked child makes its own."""
+        pid, found = self._made.get(part, (0, None))
+        if pid != os.getpid():
+            found = make()
+            self._made[part] = (os.getpid(), found)
+        return cast(T, found)
 
     def blocking(self) -> redis.Redis:
         """A client for commands that wait on the server."""

@@ -9,16 +9,24 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from orchestrator.errors import OutcomeUnknown, QueueFull, ServerNotStarted, SettingsInvalid, StoreUnavailable
+from orchestrator.errors import (
+    OrchestratorError,
+    OutcomeUnknown,
+    QueueFull,
+    ServerNotStarted,
+    SettingsInvalid,
+    StoreUnavailable,
+)
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store import embedded
 from orchestrator.store.direct import ReplyLost
@@ -54,6 +62,14 @@ class Reviving:
 
 class SocketConnection(Timely, Reviving, redis.UnixDomainSocketConnection):
     """A connection of the store over a unix socket."""
+
+
+class Packer:
+    """Writes a command for the server. redis-py's own also looks for byte arrays among the values; we send none."""
+
+    def pack(self, *command: Any) -> list[bytes]:
+        name, *values = command
+        return [pack_command((*name.split(), *values))]
 
 
 def server_url(settings: Settings) -> str:
@@ -135,28 +151,37 @@ def visit(url: str, *, deadline_s: float) -> Iterator[redis.Redis]:
         client.connection_pool.disconnect()
 
 
-@contextmanager
-def guard(url: str) -> Iterator[None]:
-    """Translate errors of the server and of the way to it. Usable as a decorator too.
+class guard(ContextDecorator):
+    """Translate errors of the server and of the way to it.
 
     Raises:
         OutcomeUnknown: a change was sent, and no answer came. StoreUnavailable: nothing was changed. QueueFull.
     """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, redis.RedisError) and (told := _translated(error, self._url)) is not None:
+            raise told from error
+
+
+def _translated(error: redis.RedisError, url: str) -> OrchestratorError | None:
+    """None: it is neither the server's fault nor that of the way to it."""
     masked = mask_password(url)
-    try:
-        yield
-    except ReplyLost as error:
+    if isinstance(error, ReplyLost):
         told = "did not answer in time and may have done what it was told"
-        raise OutcomeUnknown(f"The server {masked} {told}: {_reason(error, url)}", url=masked) from error
-    except NETWORK_ERRORS as error:
-        raise StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked) from error
-    except redis.OutOfMemoryError as error:
-        raise QueueFull(f"The server {masked} has no memory left for new work", url=masked) from error
-    except redis.ResponseError as error:
-        if not cannot_write(error):
-            raise
+        return OutcomeUnknown(f"The server {masked} {told}: {_reason(error, url)}", url=masked)
+    if isinstance(error, NETWORK_ERRORS):
+        return StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked)
+    if isinstance(error, redis.OutOfMemoryError):
+        return QueueFull(f"The server {masked} has no memory left for new work", url=masked)
+    if cannot_write(error):
         told = "cannot write to its disk" if "MISCONF" in str(error) else "takes no changes"
-        raise StoreUnavailable(f"The server {masked} {told}: {_reason(error, url)}", url=masked) from error
+        return StoreUnavailable(f"The server {masked} {told}: {_reason(error, url)}", url=masked)
+    return None
 
 
 def _reason(error: Exception, url: str) -> str:
@@ -171,6 +196,7 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
         "socket_timeout": answer_s,
         "socket_connect_timeout": connect_s,
         "retry": Retry(NoBackoff(), 0),  # redis-py would send a command again that may have worked
+        "command_packer": Packer(),
     }
     parts = urlsplit(url)
     try:

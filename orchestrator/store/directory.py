@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import redis
@@ -83,7 +84,7 @@ class Directory:
         An agent that a worker serves keeps its tasks; it gets the capabilities it does not have yet.
         """
         stored = self._client.hget(self._keys.agents, name)
-        info = AgentInfo.from_json(json.loads(stored)) if stored else AgentInfo(name, has_tasks_unknown=True)
+        info = _info(stored) if stored else AgentInfo(name, has_tasks_unknown=True)
         able = tuple(dict.fromkeys((*info.capabilities, *capabilities)))
         with self._client.pipeline(transaction=True) as pipe:
             pipe.hset(self._keys.agents, name, json.dumps(replace(info, capabilities=able).to_json()))
@@ -124,7 +125,7 @@ class Directory:
 
     def info(self, name: str) -> AgentInfo | None:
         stored = self._client.hget(self._keys.agents, name)
-        return AgentInfo.from_json(json.loads(stored)) if stored else None
+        return _info(stored) if stored else None
 
     def least_loaded(self, capability: str, task: str | None = None) -> str | None:
         """The online agent with this capability, and task, that has least to do per worker; by name where equal."""
@@ -157,7 +158,7 @@ class Directory:
     def registered(self) -> list[AgentInfo]:
         """Every agent that ever registered, by name."""
         stored = self._client.hgetall(self._keys.agents)
-        return [AgentInfo.from_json(json.loads(stored[name])) for name in sorted(stored)]
+        return [_info(stored[name]) for name in sorted(stored)]
 
     def loads(self) -> list[AgentLoad]:
         """What waits for each agent that is registered or ever had a step, by name. See `read_loads`."""
@@ -194,6 +195,12 @@ class Directory:
     def forget_absent(self) -> None:
         """Drop heartbeats that are long over."""
         self._client.zremrangebyscore(self._keys.presence, "-inf", server_now_ms(self._client) - 10 * self._lease_ms)
+
+
+@lru_cache(maxsize=4096)
+def _info(stored: str) -> AgentInfo:
+    # Agents change seldom and are read at each submit of a file; nobody writes to an AgentInfo.
+    return AgentInfo.from_json(json.loads(stored))
 
 
 def _signs(worker: str, agents: Iterable[str], at_ms: int) -> dict[str, int]:

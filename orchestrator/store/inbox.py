@@ -47,6 +47,10 @@ class Inbox(Letters):
         self._scripts = Scripts(client)
         self._settings = settings
         self._doorbells = doorbells
+        self._commons = [
+            keys.message_timers, keys.wake, keys.rings, keys.queues, keys.journal, keys.doors, keys.presence,
+            keys.held, keys.dead,
+        ]  # fmt: skip
         self._options = json.dumps({
             "retain": settings.message_retention_s * 1000,
             "journal": settings.journal_events,
@@ -225,14 +229,6 @@ class Inbox(Letters):
             return sum(pipe.execute()[::2])
 
     # --- inside ----------------------------------------------------------------------------------------------
-
-    @property
-    def _commons(self) -> list[str]:
-        keys = self.keys
-        return [
-            keys.message_timers, keys.wake, keys.rings, keys.queues, keys.journal, keys.doors, keys.presence,
-            keys.held, keys.dead,
-        ]  # fmt: skip
 
     def _place(self, message_id: str, box: str, doorbell: Doorbell) -> list[str]:
         keys = self.keys

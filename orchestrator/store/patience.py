@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -24,15 +23,18 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 _ends: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
+class within:
     """Everything that is asked of a server inside is answered within so many seconds, or redis.TimeoutError."""
-    before, ends = _ends.get(), time.monotonic() + seconds
-    token = _ends.set(ends if before is None else min(before, ends))
-    try:
-        yield
-    finally:
-        _ends.reset(token)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        before, ends = _ends.get(), time.monotonic() + self._seconds
+        self._token = _ends.set(ends if before is None else min(before, ends))
+
+    def __exit__(self, *_: object) -> None:
+        _ends.reset(self._token)
 
 
 class Timely:

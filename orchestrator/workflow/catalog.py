@@ -6,7 +6,7 @@ handler lives here, only descriptions that survive JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -75,12 +75,26 @@ class AgentInfo:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All agents known to one command or worker. Where a name comes twice, the first one counts."""
+    """All agents known to one command or worker. Where a name comes twice, the first one counts.
+
+    Args:
+        more: gives further agents; asked once, when `agents` do not answer a question.
+    """
 
     agents: tuple[AgentInfo, ...] = ()
+    more: Callable[[], tuple[AgentInfo, ...]] = tuple
 
     def get(self, name: str) -> AgentInfo | None:
-        return self._by_name.get(name)
+        return self._first.get(name) or self._by_name.get(name)
+
+    def says_the_same(self, other: Catalog) -> bool:
+        """Whether this one answers what the other one was asked as that did."""
+        return self.agents == other.agents and ("others" not in vars(other) or self.others == other.others)
+
+    @cached_property
+    def others(self) -> tuple[AgentInfo, ...]:
+        """The further agents."""
+        return self.more()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -101,5 +115,9 @@ class Catalog:
         return iter(self._by_name.values())
 
     @cached_property
-    def _by_name(self) -> dict[str, AgentInfo]:
+    def _first(self) -> dict[str, AgentInfo]:
         return {agent.name: agent for agent in reversed(self.agents)}
+
+    @cached_property
+    def _by_name(self) -> dict[str, AgentInfo]:
+        return {agent.name: agent for agent in reversed((*self.agents, *self.others))}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -104,15 +105,15 @@ def _without(value: Json, places: set[Place], here: Place = ()) -> Json:
 def read_text(path: Path, most: int) -> str:
     """The text of a file of at most `most` bytes. Raises WorkflowInvalid."""
     try:
-        if path.exists() and not path.is_file():  # reading a pipe or a device might never end
-            raise _invalid(str(path), 0, "is a folder" if path.is_dir() else "is no regular file")
-        with path.open("rb") as stream:
-            data = stream.read(most + 1)
+        about = path.stat()
+        if not S_ISREG(about.st_mode):  # reading a pipe or a device might never end
+            raise _invalid(str(path), 0, "is a folder" if S_ISDIR(about.st_mode) else "is no regular file")
+        data = path.read_bytes() if about.st_size <= most else None
     except FileNotFoundError:
         raise _invalid(str(path), 0, "no such file") from None
     except OSError as error:
         raise _invalid(str(path), 0, f"cannot be read: {error.strerror}") from None
-    if len(data) > most:
+    if data is None or len(data) > most:
         raise _invalid(str(path), 0, f"is larger than {most:,} bytes")
     try:
         return data.decode("utf-8-sig")
