@@ -67,7 +67,7 @@ class Target:
         except Missing:
             return self.work, wanted + goal, "not measured", ""
         met = value >= self.limit if self.at_least else value <= self.limit
-        return self.work, wanted + goal, f"{value:.2f}{self.unit}", "yes" if met else "**no**"
+        return self.work, wanted + goal, f"{value:.3g}{self.unit}", "yes" if met else "**no**"
 
 
 def _growth(found: Found, agents: str) -> float:
