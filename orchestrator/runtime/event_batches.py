@@ -33,7 +33,9 @@ class EventBatches(bootsteps.StartStopStep):  # type: ignore[misc]
         dispatcher, heart = consumer.event_dispatcher, consumer.heart
         if consumer.hub is None or dispatcher is None:
             return
-        actions = {dispatcher.flush: INTERVAL_S, partial(heart._send, BEAT): NEWS_S}
+        actions = {dispatcher.flush: INTERVAL_S}
+        if heart is not None:
+            actions[partial(heart._send, BEAT)] = NEWS_S
 
         def buffered() -> None:
             for action, seconds in actions.items():
