@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ class Tmux:
 
 @pytest.fixture
 def tmux(tmp_path: Path) -> Iterator[Tmux]:
-    made = Tmux(f"orchestrator-{tmp_path.name}")
+    made = Tmux(f"orchestrator-{os.getpid()}-{tmp_path.name}")  # a run of tests that was killed may have left one
     yield made
     made.close()
 

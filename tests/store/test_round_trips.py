@@ -122,7 +122,7 @@ def test_handling_a_message_is_two_round_trips(near: Client, client: redis.Redis
         return str(client.zrange(KEYS.rings, 0, 0)[0])
 
     def handle() -> None:
-        posted = executor.run_message("writer", "writer", worker="w1", ring=ring())
+        posted = executor.run_message("writer", worker="w1", ring=ring())
         near.office.carry(posted)
 
     for _ in range(2):
