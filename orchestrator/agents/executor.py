@@ -54,6 +54,8 @@ class Executor:
 
     Args:
         interrupts: exceptions by which the runtime stops a handler whose time is up.
+        leaving: whether this process was told to end. What a handler raises then is no outcome of the attempt, which
+            is left to whoever finds that its worker is gone.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Executor:
         office: PostOffice,
         *,
         interrupts: tuple[type[BaseException], ...] = (),
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self.store = store
         self.registry = registry
         self.settings = settings
         self.office = office
         self.interrupts = interrupts
+        self.leaving = leaving
         self._lease_ms = round(settings.lease_s * 1000)
 
     def run_step(self, run_id: str, step_id: str, *, worker: str) -> Advance | None:
@@ -119,6 +123,8 @@ class Executor:
             except self.interrupts:
                 return self._interrupted(claim, time.monotonic() - started)
             except (Exception, SystemExit) as error:  # `sys.exit` in a library must not end the worker
+                if self.leaving():
+                    raise
                 return self._failed(claim, error, secrets)
             if isinstance(output, Handoff):
                 hands, context = self._next_hands(claim, output), output.context
@@ -162,7 +168,8 @@ class Executor:
         """Handle a message that is claimed. Returns as `run_message`."""
         reach(CrashPoint.LEASED)
         agent = self.registry.get(agent_of(delivery.box))
-        return handle(self.office.inbox, self.settings, delivery, partial(self._hear_in_time, agent))
+        handler = partial(self._hear_in_time, agent)
+        return handle(self.office.inbox, self.settings, delivery, handler, leaving=self.leaving)
 
     def _hear_in_time(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
         try:

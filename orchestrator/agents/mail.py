@@ -29,11 +29,19 @@ LONGEST_RETRY_MS = 60_000
 Handler = Callable[[Delivery, list[Draft]], Json]  # (what came, what it sends) -> what it answers
 
 
-def handle(inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handler) -> list[Posted]:
+def handle(
+    inbox: Inbox,
+    settings: Settings,
+    delivery: Delivery,
+    handler: Handler,
+    *,
+    leaving: Callable[[], bool] = lambda: False,
+) -> list[Posted]:
     """Call the handler of a message that is claimed, and record the outcome.
 
     Args:
         handler: appends the messages it sends to the list; what it returns is the reply, or a handoff's result.
+        leaving: whether this process was told to end. An error is then raised, not recorded.
     Returns:
         What was stored, for those who must still publish rings.
     """
@@ -52,6 +60,8 @@ def handle(inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handle
             drafts.append(draft_reply(settings, delivery.message, answer))
         return _commit(inbox, delivery, "acknowledged", result=result, drafts=drafts)
     except (Exception, SystemExit) as error:
+        if leaving():
+            raise
         return _fail(inbox, delivery, error)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 import redis
+from billiard.common import terminate_handler_fired
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -134,10 +135,16 @@ class Engine:
 
     @property
     def executor(self) -> Executor:
-        interrupts = (SoftTimeLimitExceeded,)
         return self._own(
             "executor",
-            lambda: Executor(self.store, self.registry, self.settings, self.office, interrupts=interrupts),
+            lambda: Executor(
+                self.store,
+                self.registry,
+                self.settings,
+                self.office,
+                interrupts=(SoftTimeLimitExceeded,),
+                leaving=terminate_handler_fired,
+            ),
         )
 
     def _own(self, part: str, make: Callable[[], T]) -> T:

@@ -127,10 +127,10 @@ class Team:
             if note["run"] == run.id and note["what"] == what and step in (None, note["step"])
         ]  # fmt: skip
 
-    def heard(self, text: str) -> list[dict[str, Any]]:
-        """What message handlers noted about messages of this text, in order."""
+    def heard(self, *texts: str) -> list[dict[str, Any]]:
+        """What message handlers noted about messages of these texts, in order."""
         lines = self.journal_file.read_text().splitlines() if self.journal_file.exists() else []
-        return [note for note in map(json.loads, lines) if note.get("text") == text]
+        return [note for note in map(json.loads, lines) if note.get("text") in texts]
 
     def wait_for_start(self, run: RunHandle, step: str, attempt: int = 1) -> dict[str, Any]:
         """Wait until the handler of a step runs; what it noted."""

@@ -54,6 +54,17 @@ def test_a_step_runs_again_when_only_the_process_of_its_handler_dies(crew: Team)
     assert (output(run, "a"), attempts(run)) == (2, {"a": 2})
 
 
+def test_a_process_that_is_told_to_end_records_no_failure(crew: Team) -> None:
+    """`docker stop` and systemd may signal a whole group; Celery's quick shutdown signals the processes of its pool."""
+    door = crew.new_file()
+    run = crew.submit(f'steps: [{{id: a, agent: hand, task: hold, with: {{until: "{door}", value: 7}}}}]')
+    os.kill(crew.wait_for_start(run, "a")["pid"], signal.SIGTERM)
+    crew.wait_for_start(run, "a", attempt=2)
+    door.touch()
+    assert run.wait(12).state is RunState.SUCCEEDED
+    assert names(run, "a") == ["step.started", "step.lost", "step.started", "step.succeeded"]
+
+
 def test_the_third_loss_fails_the_step_and_the_rest_goes_on(crew: Team) -> None:
     run = crew.submit(
         """
