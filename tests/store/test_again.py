@@ -22,6 +22,7 @@ from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 from tests.factories import plan, task
 from tests.store.test_messages import end, send, take  # noqa: F401
+from tests.waiting import wait_until
 
 URL = "redis://:secret@host:1/0"
 ERROR = StepError("ValueError", "no luck", "a", 1)
@@ -139,8 +140,10 @@ def test_several_commands_share_one_deadline(client: redis.Redis) -> None:
 
 @pytest.fixture
 def crowded(client: redis.Redis) -> Iterator[None]:
-    """A server whose memory is used up to 90 %."""
+    """A server whose memory is used up to 90 %, and whose last look at it is outdated (_room.lua: LOOK_MS)."""
     client.config_set("maxmemory", int(int(client.info("memory")["used_memory"]) / 0.9))
+    full_s = time.monotonic()
+    wait_until(lambda: time.monotonic() > full_s + 0.02, what="the end of LOOK_MS", timeout_s=1)
     yield
     client.config_set("maxmemory", 0)
 

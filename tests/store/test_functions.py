@@ -93,7 +93,8 @@ def test_whatever_belongs_to_a_call_is_set_when_it_begins() -> None:
     assert {"run", "counts", "onward", "by", "M"} <= variables
     assert variables - names(r"^  ([\w, ]+) = ", opening[0]) == set()
     lasting = names(r"^local ([\w, ]+?) = ", text)
-    assert [name for name in lasting if not name.isupper()] == [], "no constants"
+    kept = {"graphs", "nodes_kept", "looked"}  # from call to call, as their comments say
+    assert {name for name in lasting if not name.isupper()} == kept, "no constants"
 
 
 def names(pattern: str, text: str) -> set[str]:

@@ -20,7 +20,7 @@ local BETWEEN = '\6\22'       -- what kombu puts between a queue and a priority
 -- Of this call, see `open_call`, `open_run`, and `open_messages` of _message.lua.
 local KEYS, ARGV, NOW, SEQ
 local PREFIX, STEM, TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL
-local RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes   -- see `enter`
+local RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run   -- see `enter`
 local ready, decide, elsewhere
 local cancel_child   -- what a run that is cancelled asks of its children
 local cause     -- the step whose end makes others ready: the parent of their messages
@@ -31,6 +31,11 @@ local by        -- who claims, see _claim.lua
 local parent    -- of a step that is taken: the step before it
 local M         -- of messages, see _message.lua
 
+-- Nodes of plans, kept from call to call: {plan: {id: node}}. The key of a plan has the hash of what it says, so that
+-- they are never outdated; nobody may change one.
+local MOST_NODES = 2000   -- about 2 MB
+local graphs, nodes_kept = {}, 0
+
 -- Make a run the one that everything below is about.
 local function enter(id)
   RUN_ID, RUN = id, PREFIX .. 'run:' .. id
@@ -39,7 +44,7 @@ local function enter(id)
   run = {state = now[1], phase = now[2] or 'main', stopping = now[3], priority = now[4], reuse = now[5], root = now[8],
     workflow = now[9]}
   run.schema = tonumber(now[6] or 1)   -- of the version that created it
-  PLAN, nodes = now[7] and PREFIX .. 'plan:' .. now[7], {}
+  PLAN = now[7] and PREFIX .. 'plan:' .. now[7]
 end
 
 local function open_call(keys, argv)
@@ -48,7 +53,7 @@ local function open_call(keys, argv)
   NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
   SEQ = clock[1] .. string.format('%06d', clock[2])
   PREFIX, STEM, TIMERS, READY, QUEUES, WAKE, ENDED, JOURNAL = nil
-  RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run, nodes = nil
+  RUN_ID, RUN, STEPS, OUTPUTS, EVENTS, PLAN, run = nil
   ready, decide, elsewhere, counts = {}, {}, {}, {}
   cancel_child, cause, onward, let_go, by, parent, M = '$cancel', nil
 end
@@ -93,10 +98,12 @@ local function save(id, rec) redis.call('HSET', STEPS, id, cjson.encode(rec)) en
 
 local function node(id)
   local base = split(id)
-  local known = nodes[base]
+  local known = graphs[PLAN] and graphs[PLAN][base]
   if not known then
+    if nodes_kept >= MOST_NODES then graphs, nodes_kept = {}, 0 end
     known = cjson.decode(redis.call('HGET', PLAN, 'g:' .. base))
-    nodes[base] = known
+    graphs[PLAN] = graphs[PLAN] or {}
+    graphs[PLAN][base], nodes_kept = known, nodes_kept + 1
   end
   return known
 end

@@ -10,7 +10,7 @@
 -- Cost: O(inputs + entry steps + kept steps).
 local slot, kept = ARGV[4], tonumber(ARGV[8])
 local MOST = 999   -- a script returns no more than some thousand values
-if redis.call('EXISTS', RUN) == 1 then return {0, RUN_ID} end
+if run.state then return {0, RUN_ID} end
 if tonumber(ARGV[2]) > 0 then
   local known = redis.call('GET', KEYS[3])
   if known then return {0, known} end
@@ -51,8 +51,12 @@ for _, hash in ipairs(pinned) do
   redis.call('PERSIST', stem .. hash)
   redis.call('HINCRBY', stem .. hash, 'live', 1)
 end
-for i = first, #ARGV, MOST - 1 do redis.call('HSET', RUN, unpack(ARGV, i, math.min(i + MOST - 2, #ARGV))) end
-redis.call('HSET', RUN, 'state', 'pending', 'created_at', NOW, 'open', plan[2], 'active', 0)
+local i = first
+repeat   -- once, but for a run with hundreds of inputs
+  local last = math.min(i + MOST - 10, #ARGV)
+  redis.call('HSET', RUN, 'state', 'pending', 'created_at', NOW, 'open', plan[2], 'active', 0, unpack(ARGV, i, last))
+  i = last + 1
+until i > #ARGV
 run.state, run.priority = 'pending', about.priority
 if kept > 0 then
   redis.call('HSET', RUN, 'reuse', '1')
@@ -85,5 +89,5 @@ if slot ~= '' then
   redis.call('ZADD', slots, SEQ, RUN_ID)
 end
 begin_all(cjson.decode(plan[1]), '')
-conclude()
+if counts[RUN] then conclude() end   -- steps of it are done already
 return advance()
