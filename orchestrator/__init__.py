@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.agents.agent import Agent
     from orchestrator.agents.context import Context
-    from orchestrator.client import Client, RunHandle
+    from orchestrator.client import Client
     from orchestrator.errors import (
         AgentOffline,
         HandoffFailed,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         coordination,
     )
     from orchestrator.outcomes import Done, Fatal, Handoff, RetryLater
+    from orchestrator.run_handle import RunHandle
     from orchestrator.settings import Settings
     from orchestrator.states import HandoffState, MessageState, RunState, StepState
 
@@ -97,11 +98,12 @@ __all__ = [  # noqa: RUF022 - under headings
 _ROOMS = {
     "agents.agent": ("Agent",),
     "agents.context": ("Context",),
-    "client": ("Client", "RunHandle"),
+    "client": ("Client",),
     "messages": ("AgentMessage", "DeliveryOptions", "MessagePriority", "MessageType"),
     "messaging.bus": ("AgentCommunicator", "MessageBus"),
     "messaging.services": ("CoordinationService", "InterAgentBus", "MessageQueueService", "coordination"),
     "outcomes": ("Done", "Fatal", "Handoff", "RetryLater"),
+    "run_handle": ("RunHandle",),
     "settings": ("Settings",),
     "states": ("HandoffState", "MessageState", "RunState", "StepState"),
 }

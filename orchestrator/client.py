@@ -1,14 +1,14 @@
-"""`Client` and `RunHandle`: submit workflows, look at runs, steer them, talk to agents. Works from any process that
-reaches the server.
+"""`Client`: submit workflows, list runs, talk to agents, from any process that reaches the server. One run is a
+`RunHandle`, see run_handle.py.
 
 Every call has a deadline (`Settings.deadline_s`) and fails with StoreUnavailable past it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -17,23 +17,19 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.post import Broadcast, PostOffice, Receipt
-from orchestrator.agents.rerun import Rerun, plan_rerun
-from orchestrator.agents.submission import launch, order_run
-from orchestrator.agents.values import encode
+from orchestrator.agents.rerun import Rerun
+from orchestrator.agents.submission import launch, launch_all, order_run
 from orchestrator.crashpoints import CrashPoint, reach
-from orchestrator.documents import run_document
 from orchestrator.errors import (
+    OrchestratorError,
     OutcomeUnknown,
     Problem,
-    RunFailed,
-    RunNotFound,
-    RunOver,
     StoreUnavailable,
-    WaitTimeout,
     WorkflowInvalid,
 )
 from orchestrator.messages import content_of
-from orchestrator.records import Advance, Event, MessageRecord, Order, Posted, RunRecord, StepError, StepRecord
+from orchestrator.records import Advance, MessageRecord, Order, Posted, RunRecord
+from orchestrator.run_handle import BLOCK_MS, RunHandle
 from orchestrator.runtime.celery_defaults import IMPATIENT
 from orchestrator.runtime.doorbells import doorbell, publish, silent
 from orchestrator.settings import URL_SCHEMES, Settings
@@ -60,7 +56,7 @@ if TYPE_CHECKING:
 
 Json = Any
 OPERATOR = "operator"  # who sends where nobody is named
-_BLOCK_MS = 500  # how long one read waits on the server before looking at the clock
+_PACKET_RUNS, _PACKET_BYTES = 100, 1 << 20  # of `submit_many`; the second, of inputs, bounds what one round trip takes
 
 
 class Client:
@@ -130,12 +126,49 @@ class Client:
             StoreUnavailable: nothing was stored. OutcomeUnknown: no answer came in time; the same idempotency key gives
             the same run. QueueFull: the server has used up most of its memory.
         """
+        plan = self._plan_to_run(source, priority)
+        order = order_run(plan, inputs or {}, self.settings, priority=priority, idempotency_key=idempotency_key)
+        return self._launch(order)
+
+    def submit_many(
+        self,
+        source: str | Path | Plan,
+        inputs: Iterable[Mapping[str, Json]],
+        *,
+        idempotency_key: str | None = None,
+        priority: str | None = None,
+    ) -> list[RunHandle]:
+        """Start a run for each of the inputs, as `submit` does; a hundred of them in one round trip.
+
+        Args:
+            idempotency_key: KEY gives run N, from 0, the key `KEY:N`, so that the same call gives the same runs.
+        Raises:
+            WorkflowInvalid: nothing was stored. `[N].NAME` is the input NAME of run N.
+            What `submit` raises: the runs whose ids are in `accepted` were started all the same.
+        """
+        plan, orders = self._plan_to_run(source, priority), []
+        for n, values in enumerate(inputs):
+            key = None if idempotency_key is None else f"{idempotency_key}:{n}"
+            try:
+                orders.append(order_run(plan, values, self.settings, priority=priority, idempotency_key=key))
+            except WorkflowInvalid as error:
+                found = [replace(problem, path=f"[{n}].{problem.path}") for problem in error.problems]
+                raise WorkflowInvalid(found) from None
+        runs: list[RunHandle] = []
+        for packet in _packets(orders):
+            try:
+                self._launch_all(packet, runs)
+            except OrchestratorError as error:
+                message = f"{error.message}; {len(runs):,} of {len(orders):,} runs were started"
+                raise type(error)(message, **error.details, accepted=[run.id for run in runs]) from None
+        return runs
+
+    def _plan_to_run(self, source: str | Path | Plan, priority: str | None) -> Plan:
         plan = source if isinstance(source, Plan) else self.compile(source)
         if priority is not None and priority not in PRIORITIES:
             message = f"no priority {priority!r}{did_you_mean(priority, PRIORITIES)}"
             raise WorkflowInvalid([Problem(plan.name, 0, "priority", message)])
-        order = order_run(plan, inputs or {}, self.settings, priority=priority, idempotency_key=idempotency_key)
-        return self._launch(order)
+        return plan
 
     def _launch(self, order: Order) -> RunHandle:
         try:
@@ -147,6 +180,18 @@ class Client:
         except OutcomeUnknown as error:
             message = f"{error.message}; if the run exists, it is {order.run_id}"
             raise OutcomeUnknown(message, url=error.url, run_id=order.run_id) from None
+        return self._accepted(run_id, advance)
+
+    def _launch_all(self, orders: Sequence[Order], runs: list[RunHandle]) -> None:
+        """Create the runs of one packet, and append those that were accepted. Raises the first refusal."""
+        with self.asking():
+            found = insist(lambda _: launch_all(self.store, orders), for_s=self.settings.deadline_s, unsent=False)
+        runs += [self._accepted(*one) for one in found if not isinstance(one, OrchestratorError)]
+        for one in found:
+            if isinstance(one, OrchestratorError):
+                raise one
+
+    def _accepted(self, run_id: str, advance: Advance | None) -> RunHandle:
         reach(CrashPoint.ACCEPTED)
         if advance is not None and advance.leads_on:
             with suppress(StoreUnavailable), self.asking():
@@ -352,169 +397,23 @@ class Client:
     @property
     def blocking(self) -> Any:
         """A client for commands that wait on the server for something to happen."""
-        return blocking(self.url, block_s=_BLOCK_MS / 1000, deadline_s=self.settings.deadline_s)
+        return blocking(self.url, block_s=BLOCK_MS / 1000, deadline_s=self.settings.deadline_s)
 
     @property
     def _directory(self) -> Directory:
         return Directory(self.store.client, self.store.keys, lease_ms=round(self.settings.lease_s * 1000))
 
 
-class RunHandle:
-    """One run: look at it, wait for it, steer it."""
-
-    def __init__(self, client: Client, run_id: str) -> None:
-        self.id = run_id
-        self._client = client
-
-    def __repr__(self) -> str:
-        return f"RunHandle({self.id!r})"
-
-    def status(self) -> RunState:
-        """Where the run is."""
-        return self.record().state
-
-    def record(self) -> RunRecord:
-        """The run without its steps. Raises RunNotFound."""
-        with self._client.asking():
-            return self._client.store.read_run(self.id)
-
-    def steps(self) -> list[StepRecord]:
-        """The steps that users see, in the order of the plan, those not reached yet included."""
-        with self._client.asking():
-            return self._client.store.read_steps_in_order(self.id)
-
-    def document(self) -> dict[str, Json]:
-        """`{run_id, workflow, status, outputs, error, steps: {id: {status, agent, attempts, ...}}, ...}`."""
-        with self._client.asking():
-            store = self._client.store
-            return run_document(
-                store.read_run(self.id), store.read_steps_in_order(self.id), store.read_outputs(self.id)
-            )
-
-    def events(self, follow: bool = False) -> Iterator[Event]:
-        """What happened, in order; with `follow`, also what happens, until the run ends."""
-        with guard(self._client.url):
-            if self.record().state.terminal or not follow:
-                yield from self._client.store.read_events(self.id)
-            else:
-                followed = self._client.store.follow_events(self._client.blocking, self.id, block_ms=_BLOCK_MS)
-                yield from (event for event in followed if event is not None)
-
-    def result(self, timeout_s: float | None = None) -> dict[str, Json]:
-        """Wait for the end of the run and return its outputs.
-
-        Raises:
-            RunFailed: it failed or was cancelled; `error` and `status` say how.
-            WaitTimeout: not over after `timeout_s` seconds; the run goes on.
-        """
-        run = self.wait(timeout_s)
-        if run.state is not RunState.SUCCEEDED:
-            reason = f": {run.error.message}" if run.error else ""
-            where = f" in step {run.error.step}" if run.error and run.error.step else ""
-            raise RunFailed(
-                f"run {self.id} {run.state}{where}{reason}", run_id=self.id, status=run.state, error=run.error
-            )
-        return run.outputs or {}
-
-    def wait(self, timeout_s: float | None = None) -> RunRecord:
-        """Wait for the end of the run, however it ends. Raises WaitTimeout."""
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        with guard(self._client.url):
-            for run in self._client.store.wait_for_end(self._client.blocking, self.id, block_ms=_BLOCK_MS):
-                if run is not None:
-                    return run
-                if until is not None and time.monotonic() >= until:
-                    break
-        raise WaitTimeout(f"run {self.id} is not over after {timeout_s:g} s", run_id=self.id)
-
-    def cancel(self, *, at_once: bool = False) -> bool:
-        """Stop the run: nothing more of it starts, what is done is undone (`compensate`), and `finally` runs.
-
-        Args:
-            at_once: leave out compensations and `finally`.
-        Returns:
-            False: it was over already, or is being stopped. Raises RunNotFound.
-        """
-        with self._client.asking():
-            advance = self._client.store.cancel_run(self.id, at_once=at_once)
-            self._client.carry_on(advance)
-        return advance is not None
-
-    def plan_rerun(
-        self,
-        *,
-        from_step: str | None = None,
-        patch: Mapping[str, Json] | None = None,
-        definition: str | Path | Plan | None = None,
-    ) -> Rerun:
-        """What another run of this run would reuse and run; nothing is started. See `agents.rerun.plan_rerun`.
-
-        Raises:
-            RunNotFound. RunNotOver. UnknownStep. WorkflowInvalid.
-        """
-        plan = definition if definition is None or isinstance(definition, Plan) else self._client.compile(definition)
-        with self._client.asking():
-            return plan_rerun(
-                self._client.store, self.id, self._client.settings,
-                from_step=from_step, patch=patch, definition=plan,
-            )  # fmt: skip
-
-    def rerun(self, **choice: Any) -> RunHandle:
-        """Run this run again, which must be over; finished steps are reused. Takes what `plan_rerun` takes."""
-        return self._client.rerun(self.plan_rerun(**choice))
-
-    def pause(self) -> bool:
-        """Let nothing more start, here and in child runs; what runs may end. False: it was paused already.
-
-        Raises:
-            RunNotFound. RunOver.
-        """
-        return self._hold(self.id, pause=True)
-
-    def resume(self) -> bool:
-        """Let a paused run go on. False: it was not paused. Raises RunNotFound, RunOver."""
-        return self._hold(self.id, pause=False)
-
-    def _hold(self, run_id: str, *, pause: bool) -> bool:
-        with self._client.asking():
-            advance, children = self._client.store.pause_run(run_id, pause=pause)
-            self._client.carry_on(advance)
-        for child in children:
-            with suppress(RunOver, RunNotFound):
-                self._hold(child, pause=pause)
-        return advance is not None
-
-    def signal(self, name: str, data: Json = None) -> list[str]:
-        """Give a signal to the run. Returns the steps that waited for it; none: it is kept for the first that does.
-
-        Raises:
-            RunNotFound. RunOver. WorkflowInvalid: no name of a signal. HandlerOutputInvalid: the data is no JSON.
-        """
-        from orchestrator.workflow.spec import SIGNAL_NAME
-
-        if not SIGNAL_NAME.fullmatch(name):
-            message = f"{name!r} is no name of a signal: use letters, digits, '_', '-', '.' and ':', 100 at most"
-            raise WorkflowInvalid([Problem("", 0, "", message)])
-        with self._client.asking():
-            advance, reached = self._client.store.signal_run(self.id, name, self._encode(data))
-            self._client.carry_on(advance)
-        return reached
-
-    def approve(self, step: str, data: Json = None) -> None:
-        """Let a step go on that waits for a signal; its output is the data, `{"approved": true}` unless said.
-
-        Raises:
-            RunNotFound. RunOver. StepNotWaiting.
-        """
-        with self._client.asking():
-            text = self._encode({"approved": True} if data is None else data)
-            self._client.carry_on(self._client.store.answer_step(self.id, step, text))
-
-    def reject(self, step: str, reason: str | None = None) -> None:
-        """Fail a step that waits for a signal. Raises RunNotFound, RunOver, StepNotWaiting."""
-        error = StepError("Rejected", reason or "rejected", step)
-        with self._client.asking():
-            self._client.carry_on(self._client.store.answer_step(self.id, step, "null", error))
-
-    def _encode(self, data: Json) -> str:
-        return encode(data, max_bytes=self._client.settings.max_output_bytes, what="the data of the signal")
+def _packets(orders: Sequence[Order]) -> Iterator[list[Order]]:
+    """Cut into what goes to the server at once."""
+    packet: list[Order] = []
+    size = 0
+    for order in orders:
+        new = sum(map(len, order.inputs.values()))
+        if packet and (len(packet) == _PACKET_RUNS or size + new > _PACKET_BYTES):
+            yield packet
+            packet, size = [], 0
+        packet.append(order)
+        size += new
+    if packet:
+        yield packet

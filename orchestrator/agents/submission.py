@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from orchestrator.errors import (
     ExpressionError,
     HandlerOutputInvalid,
     LimitExceeded,
+    OrchestratorError,
     Problem,
     RunRefused,
     WorkflowInvalid,
@@ -79,7 +80,22 @@ def launch(store: RunStore, order: Order) -> tuple[str, Advance | None]:
     Raises:
         RunRefused: the file says that a duplicate, or a run too many, is refused.
     """
-    run_id, advance = store.create_run(order)
+    return _launched(order, store.create_run(order))
+
+
+def launch_all(store: RunStore, orders: Sequence[Order]) -> list[tuple[str, Advance | None] | OrchestratorError]:
+    """What `launch` returns or raises, for each: one round trip for all of them."""
+    found: list[tuple[str, Advance | None] | OrchestratorError] = []
+    for order, created in zip(orders, store.create_runs(orders), strict=True):
+        try:
+            found.append(created if isinstance(created, OrchestratorError) else _launched(order, created))
+        except RunRefused as error:
+            found.append(error)
+    return found
+
+
+def _launched(order: Order, created: tuple[str, Advance | None]) -> tuple[str, Advance | None]:
+    run_id, advance = created
     policies = order.plan.policies
     if advance is None and policies.reject_duplicate and run_id != order.run_id:
         raise RunRefused(f"run {run_id} has the same idempotency key {order.idempotency_key!r}", run_id=run_id)

@@ -11,8 +11,9 @@ from collections.abc import Collection
 from orchestrator.cli.keeping import Keeping
 from orchestrator.cli.live import view_for
 from orchestrator.cli.output import say
-from orchestrator.client import Client, RunHandle
+from orchestrator.client import Client
 from orchestrator.records import Event, RunRecord
+from orchestrator.run_handle import RunHandle
 from orchestrator.runtime.launcher import Launcher
 from orchestrator.store.connection import guard
 

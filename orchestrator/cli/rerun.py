@@ -14,8 +14,9 @@ from orchestrator.cli.compiling import compile_file
 from orchestrator.cli.output import say
 from orchestrator.cli.run import start
 from orchestrator.cli.runs import find_run
-from orchestrator.client import Client, RunHandle
+from orchestrator.client import Client
 from orchestrator.errors import Problem, WorkflowInvalid
+from orchestrator.run_handle import RunHandle
 from orchestrator.workflow.nearby import listed
 
 commands = typer.Typer(rich_markup_mode=None)

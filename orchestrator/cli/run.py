@@ -18,9 +18,10 @@ from orchestrator.cli.live import LogRelay, draws_table, summary
 from orchestrator.cli.output import print_json, say
 from orchestrator.cli.text import one_line, visible
 from orchestrator.cli.worker import agent_process
-from orchestrator.client import Client, RunHandle
+from orchestrator.client import Client
 from orchestrator.errors import WaitTimeout
 from orchestrator.records import RunRecord
+from orchestrator.run_handle import RunHandle
 from orchestrator.runtime.launcher import Launcher
 from orchestrator.settings import Settings
 from orchestrator.states import RunState

@@ -14,10 +14,11 @@ from orchestrator.cli.output import console, look, print_json, print_json_line, 
 from orchestrator.cli.remarks import about_run, about_step, phase_of
 from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visible
-from orchestrator.client import Client, RunHandle
+from orchestrator.client import Client
 from orchestrator.documents import error_document, run_summary
 from orchestrator.errors import RunNotFound
 from orchestrator.records import Event, JournalEntry, RunRecord, StepRecord, rfc3339
+from orchestrator.run_handle import RunHandle
 from orchestrator.states import RunState
 from orchestrator.store.connection import guard
 from orchestrator.store.journal import BEGINNING, Journal

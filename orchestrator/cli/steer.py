@@ -12,9 +12,10 @@ from orchestrator.cli import options
 from orchestrator.cli.output import print_json, say
 from orchestrator.cli.remarks import about_step, phase_of
 from orchestrator.cli.runs import find_run
-from orchestrator.client import Client, RunHandle
+from orchestrator.client import Client
 from orchestrator.errors import StepNotWaiting
 from orchestrator.ids import base_of
+from orchestrator.run_handle import RunHandle
 from orchestrator.store.connection import guard
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import Plan

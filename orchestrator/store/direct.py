@@ -6,17 +6,18 @@ as the script itself, and a script must not be repeated behind the caller's back
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ConnectionError,
     NoScriptError,
+    RedisError,
     ResponseError,
     TimeoutError,
 )
@@ -44,19 +45,44 @@ class DirectScript:
         Raises:
             ReplyLost: it was sent; whether it ran is unknown. Everything else that redis-py raises: it did not run.
         """
+        return self._lend(self._run, keys, args)
+
+    def many(self, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Run it for each pair of keys and arguments, in turn, and return the answers: one round trip.
+
+        Raises:
+            What a call of one does, for the first that did not run; the others did.
+        """
+        return cast(list[Any], self._lend(self._run_all, calls))
+
+    def _lend(self, work: Callable[..., Any], *given: Any) -> Any:
         connection = self._pool.get_connection()
         try:
-            try:
-                return self._ask(connection, *self._call, keys, args)
-            except ResponseError as error:
-                if not self._forgotten(error):
-                    raise
-            return self._tell(connection, keys, args)
+            return work(connection, *given)
         except BaseException:  # also an interrupt: the next user must not read this answer
             connection.disconnect()
             raise
         finally:
             self._pool.release(connection)
+
+    def _run(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return self._ask(connection, *self._call, keys, args)
+        except ResponseError as error:
+            if not self._forgotten(error):
+                raise
+        return self._tell(connection, keys, args)
+
+    def _run_all(self, connection: Any, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        commands = [(*self._call, len(keys), *keys, *args) for keys, args in calls]
+        connection.send_packed_command(connection.pack_commands(commands))
+        answers = [_answer(connection) for _ in calls]
+        for i, answer in enumerate(answers):
+            if isinstance(answer, ResponseError) and self._forgotten(answer):
+                answers[i] = self._tell(connection, *calls[i])
+            elif isinstance(answer, RedisError):
+                raise answer
+        return answers
 
     def _forgotten(self, error: ResponseError) -> bool:
         return isinstance(error, NoScriptError)
@@ -68,12 +94,20 @@ class DirectScript:
     def _ask(connection: Any, command: str, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         # A connection that breaks while the command is sent leaves it incomplete, and the server runs no half one.
         connection.send_command(command, script, len(keys), *keys, *args)
-        try:
-            return connection.read_response()
-        except (BusyLoadingError, AuthenticationError):
-            raise  # these are answers
-        except (ConnectionError, TimeoutError) as error:
-            raise ReplyLost(f"no answer: {error}") from error
+        answer = _answer(connection)
+        if isinstance(answer, RedisError):
+            raise answer
+        return answer
+
+
+def _answer(connection: Any) -> Any:
+    """The next answer, which may be an error. Raises ReplyLost: there is none."""
+    try:
+        return connection.read_response()
+    except (BusyLoadingError, AuthenticationError, ResponseError) as error:
+        return error
+    except (ConnectionError, TimeoutError) as error:
+        raise ReplyLost(f"no answer: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

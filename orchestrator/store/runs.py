@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from orchestrator.errors import QueueFull, RunNotFound, RunOver, RunRefused, StepNotWaiting
+from orchestrator.errors import OrchestratorError, QueueFull, RunNotFound, RunOver, RunRefused, StepNotWaiting
 from orchestrator.ids import base_of
 from orchestrator.records import SCHEMA, Advance, Claim, Order, Ready, Sending, StepError, Taker
 from orchestrator.states import RunState
@@ -67,8 +67,27 @@ class RunStore(RunReader):
             QueueFull: the server has used up most of its memory.
         Script: create_run.lua, one round trip; two more for the first run of a definition. Telling it again is safe.
         """
+        found = self.create_runs([order])[0]
+        if isinstance(found, OrchestratorError):
+            raise found
+        return found
+
+    def create_runs(self, orders: Sequence[Order]) -> list[tuple[str, Advance | None] | OrchestratorError]:
+        """What `create_run` returns or raises, for each: one round trip for all of them."""
+        calls = [self._creation(order) for order in orders]
+        replies = self._scripts.many("create_run", calls)
+        unknown = [i for i, reply in enumerate(replies) if reply[0] == -1]
+        if unknown:
+            for order in {orders[i].plan.hash: orders[i] for i in unknown}.values():
+                for made in (order.plan, *order.plan.children):
+                    self.save_plan(made, order.dispatch(made), order.retention_ms)
+            for i, reply in zip(unknown, self._scripts.many("create_run", [calls[i] for i in unknown]), strict=True):
+                replies[i] = reply
+        return [_created(order, reply) for order, reply in zip(orders, replies, strict=True)]
+
+    def _creation(self, order: Order) -> tuple[list[str], list[Any]]:
+        """The keys and arguments of create_run.lua."""
         run_id, plan = order.run_id, order.plan
-        self._plan_of[run_id] = plan.hash
         used = self.keys.idempotency(order.idempotency_key) if order.idempotency_key else self.keys.run(run_id)
         parent = self.keys.steps(order.parent[0]) if order.parent else self.keys.run(run_id)
         keys = [*self._keys(run_id), used, parent]
@@ -77,23 +96,7 @@ class RunStore(RunReader):
         args += [order.slot or "", order.max_runs, waits, order.parent[1] if order.parent else ""]
         args += [len(order.kept), *(part for kept in order.kept for part in kept)]
         args += [part for pair in _run_fields(order).items() for part in pair]
-        reply = self._scripts.call("create_run", keys, args)
-        if reply[0] == -1:
-            for made in (plan, *plan.children):
-                self.save_plan(made, order.dispatch(made), order.retention_ms)
-            reply = self._scripts.call("create_run", keys, args)
-        if reply[0] == 0:
-            return reply[1], None
-        if reply[0] == 2:
-            return run_id, Advance(run_id, priority=order.priority, holders=tuple(reply[1:]))
-        if reply[0] == -2:
-            holders = listed(reply[1:])
-            raise RunRefused(f"no place for a run with the concurrency key {order.slot!r}: {holders} has it")
-        if reply[0] == -3:
-            raise RunRefused("nobody waits for the child run any more")
-        if reply[0] == -4:
-            raise QueueFull(f"The server has no room for new runs: {reply[1]}")
-        return run_id, _advance(run_id, reply)
+        return keys, args
 
     def save_plan(self, plan: Plan, dispatch: dict[str, Json], retention_ms: int) -> None:
         """Store a definition; without a run it is kept for `retention_ms`."""
@@ -451,6 +454,22 @@ def _run_fields(order: Order) -> dict[str, str]:
         fields["rerun_of"] = order.rerun_of
     fields |= {f"again:{step}": child for step, child in order.again.items()}
     return fields | {f"i:{name}": text for name, text in order.inputs.items()}
+
+
+def _created(order: Order, reply: list[Any]) -> tuple[str, Advance | None] | OrchestratorError:
+    run_id = order.run_id
+    if reply[0] == 0:
+        return reply[1], None
+    if reply[0] == 2:
+        return run_id, Advance(run_id, priority=order.priority, holders=tuple(reply[1:]))
+    if reply[0] == -2:
+        holders = listed(reply[1:])
+        return RunRefused(f"no place for a run with the concurrency key {order.slot!r}: {holders} has it")
+    if reply[0] == -3:
+        return RunRefused("nobody waits for the child run any more")
+    if reply[0] == -4:
+        return QueueFull(f"The server has no room for new runs: {reply[1]}")
+    return run_id, _advance(run_id, reply)
 
 
 def _advance(run_id: str, reply: list[Any]) -> Advance | None:

@@ -6,6 +6,7 @@ end in a digest of the text, so that processes of two versions can use one serve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -81,15 +82,22 @@ class Scripts:
 
     def call(self, name: str, keys: list[str], args: list[Any]) -> Any:
         """Run `lua/NAME.lua`: one round trip. Raises NoRun."""
-        function = self._known.get(name)
-        if function is None:
-            function = self._known[name] = DirectFunction(self._client, function_name(name), library())
         try:
-            return function(keys, args)
+            return self._function(name)(keys, args)
         except redis.ResponseError as error:
             if NoRun.ANSWER in str(error):
                 raise NoRun from None
             raise
+
+    def many(self, name: str, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        """Run it for each pair of keys and arguments: one round trip. For scripts that do not raise NoRun."""
+        return self._function(name).many(calls)
+
+    def _function(self, name: str) -> DirectFunction:
+        function = self._known.get(name)
+        if function is None:
+            function = self._known[name] = DirectFunction(self._client, function_name(name), library())
+        return function
 
     def ask(self, name: str, keys: list[str], args: list[Any]) -> Any:
         """Run a script that only looks: an answer that was lost leaves nothing unknown."""

@@ -54,6 +54,11 @@ def test_an_idempotency_key_makes_a_second_submit_harmless(client: Client, workf
     assert first.id == second.id
 
 
+def test_many_runs_of_a_workflow_start_together(client: Client, workflow: Write) -> None:
+    runs = client.submit_many(workflow(DOUBLE), [{"n": n} for n in range(250)])
+    assert [run.result(timeout_s=10)["n"] for run in runs] == [2 * n for n in range(250)]
+
+
 def test_a_run_that_waits_for_an_agent_can_be_cancelled(client: Client, workflow: Write) -> None:
     run = client.submit(workflow("{name: waits, steps: [{id: a, agent: greeter, task: greet, with: {name: Ada}}]}"))
     assert run.cancel() is True

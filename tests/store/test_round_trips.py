@@ -86,6 +86,11 @@ def test_submitting_a_plan_is_one_round_trip(near: Client, flow: Path, trips: Tr
     assert trips.of(lambda: near.submit(plan)) == 1
 
 
+def test_submitting_many_is_one_round_trip_for_a_hundred(near: Client, flow: Path, trips: Trips) -> None:
+    plan = near.compile(flow)
+    assert trips.of(lambda: near.submit_many(plan, [{}] * 250)) == 3
+
+
 def test_submitting_a_file_of_loaded_agents_is_one_round_trip(near: Client, flow: Path, trips: Trips) -> None:
     assert trips.of(lambda: near.submit(flow)) == 1
 

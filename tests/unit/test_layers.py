@@ -18,7 +18,7 @@ LAYERS = (
     ("store",),
     ("agents",),
     ("runtime",),
-    ("simulation", "client", "documents", "messaging", "sinks", "metrics", "testing"),
+    ("simulation", "client", "run_handle", "documents", "messaging", "sinks", "metrics", "testing"),
     ("cli", "__init__", "__main__"),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

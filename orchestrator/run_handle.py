@@ -1,0 +1,185 @@
+"""`RunHandle`: one run, to look at, wait for and steer. Every call has the client's deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.agents.rerun import Rerun, plan_rerun
+from orchestrator.agents.values import encode
+from orchestrator.documents import run_document
+from orchestrator.errors import Problem, RunFailed, RunNotFound, RunOver, WaitTimeout, WorkflowInvalid
+from orchestrator.records import Event, RunRecord, StepError, StepRecord
+from orchestrator.states import RunState
+from orchestrator.store.connection import guard
+from orchestrator.workflow.plan import Plan
+
+if TYPE_CHECKING:
+    from orchestrator.client import Client
+
+Json = Any
+BLOCK_MS = 500  # how long one read waits on the server before looking at the clock
+
+
+class RunHandle:
+    """One run: look at it, wait for it, steer it."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        self.id = run_id
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.id!r})"
+
+    def status(self) -> RunState:
+        """Where the run is."""
+        return self.record().state
+
+    def record(self) -> RunRecord:
+        """The run without its steps. Raises RunNotFound."""
+        with self._client.asking():
+            return self._client.store.read_run(self.id)
+
+    def steps(self) -> list[StepRecord]:
+        """The steps that users see, in the order of the plan, those not reached yet included."""
+        with self._client.asking():
+            return self._client.store.read_steps_in_order(self.id)
+
+    def document(self) -> dict[str, Json]:
+        """`{run_id, workflow, status, outputs, error, steps: {id: {status, agent, attempts, ...}}, ...}`."""
+        with self._client.asking():
+            store = self._client.store
+            return run_document(
+                store.read_run(self.id), store.read_steps_in_order(self.id), store.read_outputs(self.id)
+            )
+
+    def events(self, follow: bool = False) -> Iterator[Event]:
+        """What happened, in order; with `follow`, also what happens, until the run ends."""
+        with guard(self._client.url):
+            if self.record().state.terminal or not follow:
+                yield from self._client.store.read_events(self.id)
+            else:
+                followed = self._client.store.follow_events(self._client.blocking, self.id, block_ms=BLOCK_MS)
+                yield from (event for event in followed if event is not None)
+
+    def result(self, timeout_s: float | None = None) -> dict[str, Json]:
+        """Wait for the end of the run and return its outputs.
+
+        Raises:
+            RunFailed: it failed or was cancelled; `error` and `status` say how.
+            WaitTimeout: not over after `timeout_s` seconds; the run goes on.
+        """
+        run = self.wait(timeout_s)
+        if run.state is not RunState.SUCCEEDED:
+            reason = f": {run.error.message}" if run.error else ""
+            where = f" in step {run.error.step}" if run.error and run.error.step else ""
+            raise RunFailed(
+                f"run {self.id} {run.state}{where}{reason}", run_id=self.id, status=run.state, error=run.error
+            )
+        return run.outputs or {}
+
+    def wait(self, timeout_s: float | None = None) -> RunRecord:
+        """Wait for the end of the run, however it ends. Raises WaitTimeout."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        with guard(self._client.url):
+            for run in self._client.store.wait_for_end(self._client.blocking, self.id, block_ms=BLOCK_MS):
+                if run is not None:
+                    return run
+                if until is not None and time.monotonic() >= until:
+                    break
+        raise WaitTimeout(f"run {self.id} is not over after {timeout_s:g} s", run_id=self.id)
+
+    def cancel(self, *, at_once: bool = False) -> bool:
+        """Stop the run: nothing more of it starts, what is done is undone (`compensate`), and `finally` runs.
+
+        Args:
+            at_once: leave out compensations and `finally`.
+        Returns:
+            False: it was over already, or is being stopped. Raises RunNotFound.
+        """
+        with self._client.asking():
+            advance = self._client.store.cancel_run(self.id, at_once=at_once)
+            self._client.carry_on(advance)
+        return advance is not None
+
+    def plan_rerun(
+        self,
+        *,
+        from_step: str | None = None,
+        patch: Mapping[str, Json] | None = None,
+        definition: str | Path | Plan | None = None,
+    ) -> Rerun:
+        """What another run of this run would reuse and run; nothing is started. See `agents.rerun.plan_rerun`.
+
+        Raises:
+            RunNotFound. RunNotOver. UnknownStep. WorkflowInvalid.
+        """
+        plan = definition if definition is None or isinstance(definition, Plan) else self._client.compile(definition)
+        with self._client.asking():
+            return plan_rerun(
+                self._client.store, self.id, self._client.settings,
+                from_step=from_step, patch=patch, definition=plan,
+            )  # fmt: skip
+
+    def rerun(self, **choice: Any) -> RunHandle:
+        """Run this run again, which must be over; finished steps are reused. Takes what `plan_rerun` takes."""
+        return self._client.rerun(self.plan_rerun(**choice))
+
+    def pause(self) -> bool:
+        """Let nothing more start, here and in child runs; what runs may end. False: it was paused already.
+
+        Raises:
+            RunNotFound. RunOver.
+        """
+        return self._hold(self.id, pause=True)
+
+    def resume(self) -> bool:
+        """Let a paused run go on. False: it was not paused. Raises RunNotFound, RunOver."""
+        return self._hold(self.id, pause=False)
+
+    def _hold(self, run_id: str, *, pause: bool) -> bool:
+        with self._client.asking():
+            advance, children = self._client.store.pause_run(run_id, pause=pause)
+            self._client.carry_on(advance)
+        for child in children:
+            with suppress(RunOver, RunNotFound):
+                self._hold(child, pause=pause)
+        return advance is not None
+
+    def signal(self, name: str, data: Json = None) -> list[str]:
+        """Give a signal to the run. Returns the steps that waited for it; none: it is kept for the first that does.
+
+        Raises:
+            RunNotFound. RunOver. WorkflowInvalid: no name of a signal. HandlerOutputInvalid: the data is no JSON.
+        """
+        from orchestrator.workflow.spec import SIGNAL_NAME
+
+        if not SIGNAL_NAME.fullmatch(name):
+            message = f"{name!r} is no name of a signal: use letters, digits, '_', '-', '.' and ':', 100 at most"
+            raise WorkflowInvalid([Problem("", 0, "", message)])
+        with self._client.asking():
+            advance, reached = self._client.store.signal_run(self.id, name, self._encode(data))
+            self._client.carry_on(advance)
+        return reached
+
+    def approve(self, step: str, data: Json = None) -> None:
+        """Let a step go on that waits for a signal; its output is the data, `{"approved": true}` unless said.
+
+        Raises:
+            RunNotFound. RunOver. StepNotWaiting.
+        """
+        with self._client.asking():
+            text = self._encode({"approved": True} if data is None else data)
+            self._client.carry_on(self._client.store.answer_step(self.id, step, text))
+
+    def reject(self, step: str, reason: str | None = None) -> None:
+        """Fail a step that waits for a signal. Raises RunNotFound, RunOver, StepNotWaiting."""
+        error = StepError("Rejected", reason or "rejected", step)
+        with self._client.asking():
+            self._client.carry_on(self._client.store.answer_step(self.id, step, "null", error))
+
+    def _encode(self, data: Json) -> str:
+        return encode(data, max_bytes=self._client.settings.max_output_bytes, what="the data of the signal")
