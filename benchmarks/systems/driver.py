@@ -142,6 +142,10 @@ class Driver:
             submit()
         return {"s": time.monotonic() - began}
 
+    def submit_many(self, workflows: int, steps: int, agents: Sequence[str]) -> Answer:
+        """The same, when the client has all of them at hand: one after another where nothing is faster."""
+        return self.submit(workflows, steps, agents)
+
     def message(self) -> Answer:
         """From before a message is sent until its handler starts."""
         key = uuid.uuid4().hex

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.sides import PACKAGES
-from benchmarks.systems.driver import PATIENCE_S, Driver, Submit
+from benchmarks.systems.driver import PATIENCE_S, Answer, Driver, Submit
 from benchmarks.systems.protocol import FOLDER, SLOTS, serve
 from orchestrator import Client, RunHandle, RunState, Settings
 from orchestrator.workflow.plan import Plan
@@ -36,6 +37,12 @@ class Ours(Driver):
 
     def make_sequence(self, steps: int, agents: Sequence[str]) -> Submit:
         return partial(self.client.submit, self._plan("sequence", steps, *agents))
+
+    def submit_many(self, workflows: int, steps: int, agents: Sequence[str]) -> Answer:
+        plan = self._plan("sequence", steps, *agents)
+        began = time.monotonic()
+        self.client.submit_many(plan, [{}] * workflows)
+        return {"s": time.monotonic() - began}
 
     def make_payload(self, steps: int) -> Submit:
         return partial(self.client.submit, self._plan("payload", steps))

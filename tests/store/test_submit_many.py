@@ -12,7 +12,6 @@ from orchestrator import Client, OutcomeUnknown, RunRefused, Settings, WorkflowI
 from orchestrator.store import embedded
 from orchestrator.store.connection import SocketConnection
 from tests.conftest import KEYS
-from tests.factories import plan
 from tests.store.test_round_trips import agents  # noqa: F401
 
 FLOW = """
@@ -65,6 +64,8 @@ def test_a_refusal_tells_which_runs_were_started(near: Client, client: redis.Red
     with pytest.raises(RunRefused, match=r"no place .*; 2 of 5 runs were started$") as caught:
         near.submit_many(flow, [{}] * 5)
     assert set(caught.value.accepted) == stored(client)
+    for run_id in caught.value.accepted:
+        near.run(run_id).cancel()  # gives its place back
 
 
 def test_a_library_that_the_server_has_lost_is_told_again(near: Client, client: redis.Redis, flow: Path) -> None:
