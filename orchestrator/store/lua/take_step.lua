@@ -4,6 +4,8 @@
 -- Returns: what `claimed` returns; nil: nothing for this process.
 -- Cost: as _take.
 by_arguments(2)
-local found = ARGV[6] == '1' and held() or take({unpack(ARGV, 7)})
+local agents = {unpack(ARGV, 7)}
+stand_down(agents)
+local found = ARGV[6] == '1' and held() or take(agents)
 write_counts()
 return found
