@@ -176,16 +176,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Taker:
-    """A process of a worker that goes on with one step after another; `agents` are those that the worker serves.
-
-    `waits_ms`: for how long it will wait for its next step, if there is none yet, with `RunStore.await_work`.
-    """
+    """A process of a worker that goes on with one step after another; `agents` are those that the worker serves."""
 
     worker: str
     pid: int
     lease_ms: int
     agents: tuple[str, ...]
-    waits_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,13 +105,11 @@ class Executor:
         """The most urgent step that waits, if this process may run it."""
         return insist(lambda again: self.store.take_step(taker, again=again), for_s=ANSWER_S, unsent=False)
 
-    def attempt(
-        self, claim: Claim, *, worker: str, taker: Callable[[], Taker | None] = lambda: None
-    ) -> Advance | None:
+    def attempt(self, claim: Claim, *, worker: str, taker: Taker | None = None) -> Advance | None:
         """Run an attempt that is claimed.
 
         Args:
-            taker: asked when the handler has ended; with it, a success brings the next attempt along, `Advance.claim`.
+            taker: with it, a success brings the next attempt along, as `Advance.claim`.
         Returns:
             What the run may do next, or None: the answer came too late to count.
         """
@@ -131,11 +129,11 @@ class Executor:
             if isinstance(output, Handoff):
                 hands, context = self._next_hands(claim, output), output.context
                 return self._committed(claim, lambda _: self.store.hand_step(claim, hands, context))
-            sending, goes_on = self.office.inbox.sending(drafts) if drafts else None, taker()
+            sending = self.office.inbox.sending(drafts) if drafts else None
             advance = self._committed(
                 claim,
                 lambda again: self.store.finish_step(
-                    claim.run_id, claim.step_id, claim.attempt, output, sending, goes_on, again=again
+                    claim.run_id, claim.step_id, claim.attempt, output, sending, taker, again=again
                 ),
             )
             self._publish(drafts, advance)

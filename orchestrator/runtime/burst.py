@@ -11,12 +11,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import redis
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.signals import celeryd_after_setup, worker_process_init
+from celery.signals import worker_process_init
 
 from orchestrator.agents.decisions import carry_on
 from orchestrator.crashpoints import CrashPoint, reach
@@ -30,15 +29,7 @@ log = logging.getLogger(__name__)
 
 BURST_S = 0.1  # what begins later than this goes through the consumer
 
-_slots = 0  # of the worker; 0: not known
 _in_pool = False  # whether this is a process of a prefork pool, whose main process looks after it
-
-
-@celeryd_after_setup.connect  # type: ignore[untyped-decorator]
-def _count_slots(instance: Any, **_: Any) -> None:
-    """With one slot, the consumer does not wait while this process does: whoever sends a step need not choose."""
-    global _slots
-    _slots = 0 if instance.autoscale else instance.concurrency
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
@@ -60,7 +51,6 @@ class Burst:
         self._worker: str = request.hostname
         self._ends = time.monotonic() + BURST_S
         self._taker = self._taker_of(request)
-        self._waiting: Taker | None = None  # as whom this process has told the server that it waits
 
     def run(self, first: Claim) -> float:
         """Run the attempt, then what can be taken after it. Returns the seconds that the first one took."""
@@ -82,29 +72,22 @@ class Burst:
 
     def _attempt(self, claim: Claim) -> Claim | None:
         """Run an attempt. Returns the one that this process goes on with, if its end has led to one."""
-        self._waiting = None
-        advance = self._executor.attempt(claim, worker=self._worker, taker=self._take_along)
+        taker = self._taker if self._left_s > 0 else None
+        advance = self._executor.attempt(claim, worker=self._worker, taker=taker)
         if advance is None:
             return None
         self._carry_on(advance)
         return advance.claim
-
-    def _take_along(self) -> Taker | None:
-        """Who asks for the next step when a handler has ended; None: the moment is over."""
-        if self._taker is not None and (left_ms := int(self._left_s * 1000)) > 0:
-            self._waiting = replace(self._taker, waits_ms=left_ms if _slots != 1 else 0)
-        return self._waiting
 
     def _next(self, take: Callable[[Taker], T | None]) -> T | None:
         """What comes before the moment is over. What needs the consumer ends it: something else, a time limit."""
         return self._take(lambda taker: take(taker) if self._engine.store.await_work(taker, self._left_s) else None)
 
     def _take(self, take: Callable[[Taker], T | None]) -> T | None:
-        taker = self._waiting or self._taker
-        if taker is None or (self._left_s <= 0 and not taker.waits_ms):
+        if self._taker is None or self._left_s <= 0:
             return None
         try:
-            return take(taker)
+            return take(self._taker)
         except (redis.RedisError, SoftTimeLimitExceeded) as error:
             # The server is away, or a signal came too late for the attempt that it was meant for.
             log.debug("takes nothing more: %s", error)

@@ -64,10 +64,6 @@ class Keys:
         """hash, TTL some leases: process of a worker -> `RUN STEP` that it runs or has to stop, or `m MESSAGE`."""
         return f"{self.prefix}holds:{worker}"
 
-    def waits(self, worker: str, pid: int) -> str:
-        """list, TTL 60 s: wakes a process that waits for its next step."""
-        return f"{self.prefix}waits:{worker} {pid}"
-
     @property
     def wake(self) -> str:
         """list: at most one entry, which wakes the keeper for a timer that is due soon."""

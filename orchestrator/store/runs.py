@@ -29,7 +29,6 @@ from orchestrator.workflow.nearby import listed
 from orchestrator.workflow.plan import Limit, Plan, PlanStep, step_from_json
 
 Json = Any
-_NO_TAKER = ("", 0, 0, 0, 0, "", 0)
 _HELD_LEASES = 3  # how long it is known what a worker held that is gone
 
 
@@ -143,17 +142,9 @@ class RunStore(RunReader):
         return _claim(self._scripts.call("take_step", keys, ["", *_taking(taker), int(again), *taker.agents]))
 
     def await_work(self, taker: Taker, seconds: float) -> bool:
-        """Wait until a step is sent to one of the taker's agents, or anything that no consumer waits for.
-
-        After `finish_step` with `waits_ms`, a step wakes this process even if consumers have waited for longer. It must
-        wait for as long as it has said, and then ask with `take_step`. One BLPOP.
-
-        Returns:
-            False: nothing came.
-        """
-        lists = [self.keys.waits(taker.worker, taker.pid)]
-        lists += [wake_of(self._canvas.stem + agent) for agent in taker.agents]
-        return ask(self.client, "BLPOP", *lists, max(seconds, taker.waits_ms / 1000, 0.001)) is not None
+        """Wait until something is sent to one of the taker's agents; False: nothing was. One BLPOP."""
+        queues = [wake_of(self._canvas.stem + agent) for agent in taker.agents]
+        return ask(self.client, "BLPOP", *queues, max(seconds, 0.001)) is not None
 
     def load_held(self, worker: str, *, lease_ms: int) -> dict[int, tuple[str, str]]:
         """Process -> (run, step) that it runs or has to stop, or ("m", message) that it handles or has handled.
@@ -202,7 +193,7 @@ class RunStore(RunReader):
         Script: finish_step.lua, O(successors).
         """
         packed = "" if output is None else pack(output)
-        taking = (*_taking(taker), int(again), json.dumps(taker.agents), taker.waits_ms) if taker else _NO_TAKER
+        taking = (*_taking(taker), int(again), json.dumps(taker.agents)) if taker else ("", 0, 0, 0, 0, "")
         more = sending or Sending([], [])
         reply = self._call("finish_step", run_id, step_id, attempt, packed, *taking, *more.args, more_keys=more.keys)
         advance = _advance(run_id, reply)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +15,6 @@ from tests.acceptance.team import Team, attempts, states, team
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(ON_RABBITMQ, reason="there each step goes through the consumer")
-DONE = RunState.SUCCEEDED
 LEASE_S = 30.0  # long: what is found sooner was not found by it
 
 
@@ -44,31 +40,6 @@ def test_a_process_that_dies_in_a_step_it_took_gives_that_back_at_once(crew: Tea
     pids = {step: [note["pid"] for note in crew.journal(run, step)] for step in "abc"}
     assert pids["a"] == pids["b"][:1], "the process went on with b"
     assert pids["b"][1:] == pids["c"], "and so did the next one with c"
-
-
-def test_a_process_that_waits_is_woken_before_the_consumer_of_a_free_slot(crew: Team) -> None:
-    """A run after another: the process of the first goes on with the second, though the worker has a slot to spare."""
-    with team(crew.folder / "shared", lease_s=LEASE_S) as made:
-        made.start_worker("hand", concurrency=2)
-        two = "steps: [{id: a, agent: hand, task: echo}, {id: b, agent: hand, task: echo}]"
-        plan = made.client.compile(made.write(two))
-        pids = []
-        for _ in range(20):
-            run = made.client.submit(plan)
-            run.wait(20)
-            pids.append({note["pid"] for note in made.journal(run)})
-        assert all(len(found) == 1 for found in pids), "one process runs both steps"
-        changes = sum(before != after for before, after in itertools.pairwise(pids))
-        assert changes <= len(pids) // 2, "and mostly those of the next run, too"
-
-
-def test_a_process_that_dies_while_it_waits_keeps_no_step_from_the_others(crew: Team) -> None:
-    with team(crew.folder / "dies", lease_s=LEASE_S) as made:
-        made.start_worker("hand", concurrency=2)
-        for _ in range(5):
-            run = made.run("steps: [{id: a, agent: hand, task: echo}]")
-            os.kill(made.journal(run, "a")[0]["pid"], signal.SIGKILL)
-            assert made.run("steps: [{id: a, agent: hand, task: echo}]", timeout_s=LEASE_S / 3).status() is DONE
 
 
 def test_a_step_that_was_taken_is_interrupted_when_its_run_is_cancelled(crew: Team) -> None:

@@ -33,7 +33,7 @@ local M         -- of messages, see _message.lua
 
 -- Nodes of plans, kept from call to call: {plan: {id: node}}. The key of a plan has the hash of what it says, so that
 -- they are never outdated; nobody may change one.
-local MOST_NODES = 4000   -- about 4 MB
+local MOST_NODES = 2000   -- about 2 MB
 local graphs, nodes_kept = {}, 0
 
 -- Make a run the one that everything below is about.
@@ -169,15 +169,6 @@ end
 
 local function wake_of(queue) return queue .. BETWEEN .. 'wake' end
 
--- The processes that wait for a step of this queue: zset of the lists that they block on, by when they stop to; see _take.lua.
-local function idle_of(queue) return queue .. BETWEEN .. 'idle' end
-
--- Somebody is to take a step off this queue: a process that waits for one, else a consumer, to whom it costs more.
-local function summon(queue)
-  local idle = redis.call('ZPOPMAX', idle_of(queue))
-  awaken(idle[1] and tonumber(idle[2]) > NOW and idle[1] or wake_of(queue))
-end
-
 -- Put the Celery message of a step on its agent's queue. form: see envelopes.py.
 local function send(id, queue, form)
   local agent, priority = string.match(queue, '^(%S+) (%S+)$')
@@ -193,7 +184,7 @@ local function send(id, queue, form)
   for i = 1, cut - 1 do values[i] = known[string.sub(form, i, i)] end
   redis.call('LPUSH', STEM .. agent .. (number > 0 and BETWEEN .. number or ''),
     string.format(string.sub(form, cut + 1), unpack(values)))
-  summon(STEM .. agent)
+  awaken(wake_of(STEM .. agent))
 end
 
 -- A step may go to its agent now: send its message, or note it for the caller where the broker is another server. The

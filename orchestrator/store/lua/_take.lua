@@ -15,22 +15,6 @@ local function overtaken(queue)
   return rank > 0 and redis.call('EXISTS', unpack(lists)) > 0
 end
 
--- The list that a process waits on for a step, beside the wake-ups of the queues: `Keys.waits`.
-local function waits() return PREFIX .. 'waits:' .. by.worker .. ' ' .. by.pid end
-
--- The process waits for a step of these agents until then: the next one wakes it rather than a consumer, whose way is longer.
-local function stand_by(agents, until_ms)
-  redis.call('DEL', waits())
-  for _, agent in ipairs(agents) do
-    redis.call('ZADD', idle_of(STEM .. agent), until_ms, waits())
-    redis.call('PEXPIRE', idle_of(STEM .. agent), WAKE_MS)
-  end
-end
-
-local function stand_down(agents)
-  for _, agent in ipairs(agents) do redis.call('ZREM', idle_of(STEM .. agent), waits()) end
-end
-
 -- Leave a wake-up for the next consumer if there is work, none if there is not.
 local function settle_wakes(agents)
   for _, agent in ipairs(agents) do

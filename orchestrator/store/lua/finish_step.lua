@@ -2,8 +2,7 @@
 --          The process may go on with the next step: of the same run if that is for the same queue, or of that queue.
 -- KEYS: as _lib. ARGV: 2 step id, 3 attempt (0 or less: a decision), 4 output (JSON; '' for none), 5 worker ('': the
 --       process takes nothing more), 6 lease ms, 7 process, 8 the newest schema that it understands, 9 1: asked again,
---       because no answer came, 10 agents (JSON), 11 for how many ms the process waits if there is no next step yet, then what
---       the handler sends.
+--       because no answer came, 10 agents (JSON).
 -- Returns: {1, priority, ready, decide, elsewhere, what was sent, what `claimed` returns or nil}; {0} the attempt does not
 --          count any more, and its answer is kept as superseded. An answer that is told again, because nobody heard that
 --          it was taken, makes nothing ready: the keeper sends what was.
@@ -34,12 +33,10 @@ if ARGV[4] ~= '' then redis.call('HSET', OUTPUTS, id, ARGV[4]) end
 cause = id
 if goes_on and not overtaken(rec.queue) then onward = {queue = rec.queue} end
 succeed(id, rec, graph)
-local posted, priority, next = ARGV[12] and send_along() or {}, run.priority, nil
+local posted, priority, next = ARGV[11] and send_along() or {}, run.priority, nil
 if goes_on then
   parent = id
-  local agents = cjson.decode(ARGV[10])
-  next = onward and onward.id and claim(onward.id, onward.rec) or take(agents)
-  if not next and ARGV[11] ~= '0' then stand_by(agents, NOW + ARGV[11]) end
+  next = onward and onward.id and claim(onward.id, onward.rec) or take(cjson.decode(ARGV[10]))
 end
 local result = advance()
 result[2], result[6], result[7] = priority, posted, next

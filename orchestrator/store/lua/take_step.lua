@@ -4,8 +4,6 @@
 -- Returns: what `claimed` returns; nil: nothing for this process.
 -- Cost: as _take.
 by_arguments(2)
-local agents = {unpack(ARGV, 7)}
-stand_down(agents)
-local found = ARGV[6] == '1' and held() or take(agents)
+local found = ARGV[6] == '1' and held() or take({unpack(ARGV, 7)})
 write_counts()
 return found
