@@ -33,7 +33,7 @@ local M         -- of messages, see _message.lua
 
 -- Nodes of plans, kept from call to call: {plan: {id: node}}. The key of a plan has the hash of what it says, so that
 -- they are never outdated; nobody may change one.
-local MOST_NODES = 2000   -- about 2 MB
+local MOST_NODES = 4000   -- about 4 MB
 local graphs, nodes_kept = {}, 0
 
 -- Make a run the one that everything below is about.
