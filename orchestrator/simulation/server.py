@@ -236,6 +236,10 @@ class MemoryScripts:
             raise NoRun
         return self._reply(found)
 
+    def many(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Run it for each pair of keys and arguments."""
+        return [self.call(name, keys, args) for keys, args in calls]
+
     def _register(self, function: Any) -> None:
         self._functions[function["function_name"]] = function["callback"]
 
