@@ -150,10 +150,14 @@ class LimitData(Toxic):
 
 @dataclass(eq=False)
 class DropReply(Toxic):
-    """A command that matches reaches the server; with probability `p` its reply is lost and the connection ends."""
+    """A command that matches reaches the server; with probability `p` its reply is lost and the connection ends.
+
+    With `first` the first one's is lost for sure, so that few commands are enough to see what comes of it.
+    """
 
     match: Match = lambda words: True
     p: float = 1.0
+    first: bool = False
     dropped: int = 0
 
 
@@ -395,7 +399,9 @@ class Proxy:
 
     def _drop_replies(self, sent: list[list[bytes]], link: Link) -> None:
         for toxic in [toxic for toxic in self._toxics if isinstance(toxic, DropReply)]:
-            if any(toxic.match(words) for words in sent) and self._chance.random() < toxic.p:
+            if not any(toxic.match(words) for words in sent):
+                continue
+            if (toxic.first and not toxic.dropped) or self._chance.random() < toxic.p:
                 toxic.dropped += 1
                 link.dropping = True
 

@@ -153,6 +153,13 @@ def test_the_share_of_dropped_replies_comes_from_the_seed(
     assert 10 < lost < 60
 
 
+def test_the_first_reply_can_be_dropped_for_sure(proxy: Proxy, through: redis.Redis) -> None:
+    with proxy.toxic(DropReply(match=command("INCRBY"), p=0, first=True)):
+        with pytest.raises(redis.ConnectionError):
+            through.incr("n")
+        assert through.incr("n") == 2
+
+
 def test_reset_after_the_nth_command(proxy: Proxy, through: redis.Redis, client: redis.Redis) -> None:
     with proxy.toxic(ResetAfter(match=command("BLPOP", QUEUE), n=2)):
         client.rpush(QUEUE, "first")

@@ -39,7 +39,7 @@ def test_a_lost_reply_neither_doubles_nor_fails_anything(trial: Trial) -> None:
     proxy = trial.enter(Proxy(server.url, seed=trial.seed))
     fleet = trial.fleet(url=proxy.url)
     fleet.start(*NAMES, concurrency=2)
-    drops = {name: DropReply(match=script(name), p=SHARE) for name in SCRIPTS}
+    drops = {name: DropReply(match=script(name), p=SHARE, first=True) for name in SCRIPTS}
     handed = round(HANDOFFS * sends)
     with proxy.toxic(*drops.values()):
         with (
