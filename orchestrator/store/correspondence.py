@@ -28,7 +28,8 @@ def sent_lately(
         before: the place, as it was returned; None: the newest.
     Cost: a round trip for each 1,000 entries of the journal, and one for each time some are found.
     """
-    letters, found, place, looked_at = Letters(client, keys), [], before, 0
+    letters, place, looked_at = Letters(client, keys), before, 0
+    found: list[MessageRecord] = []
     while len(found) < limit and looked_at < LOOKED_AT:
         entries = client.xrevrange(keys.journal, max=f"({place}" if place else "+", count=_PAGE)
         if not entries:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.ids import time_of, visible_id
+from orchestrator.ids import visible_id
 from orchestrator.records import RunRecord, StepError
 from orchestrator.states import RunState
 from orchestrator.store.keys import Keys
@@ -43,7 +43,7 @@ def page_of_runs(
 
     Args:
         text: what the id starts with or the name of the workflow contains; nothing: any.
-        after: `next` of the page before, which is the id of a run; that run may be gone meanwhile.
+        after: `next` of the page before, which names the last run of it, and its time in case it is gone meanwhile.
     Script: list_runs.lua, one round trip for each 500 runs that are looked at, and another where some are found by
         their text; O(runs looked at).
     """
@@ -56,17 +56,17 @@ def page_of_runs(
         args = [keys.run(""), place, page, state or "", workflow or "", *wanted]
         looked_at, more, *rows = scripts.ask("list_runs", [keys.runs], args)
         place += looked_at
-        some = zip(rows[::2], rows[1::2], strict=True)
+        some: Iterable[Any] = zip(rows[::2], rows[1::2], strict=True)
         if text:
             some = _records(client, keys, [run_id for run_id, fields in some if _matches(text, run_id, fields[1])])
         found |= {run_id: run_record(run_id, fields) for run_id, fields in some}
     runs = tuple(found.values())[:limit]
     behind: str | None = None
     if len(found) > limit:
-        behind = runs[-1].id
+        behind = f"{runs[-1].created_at}-{runs[-1].id}"
     elif more:  # it has looked at enough
-        newer, *older = client.zrevrange(keys.runs, place - 1, place) or [None]
-        behind = newer if older else None
+        last, *older = client.zrevrange(keys.runs, place - 1, place, withscores=True) or [None]
+        behind = f"{last[1]:.0f}-{last[0]}" if older else None
     return RunPage(runs, behind, _progress(client, keys, runs))
 
 
@@ -74,11 +74,11 @@ def _place_behind(client: Any, keys: Keys, after: str | None) -> int:
     """How many runs are newer than the one a page begins behind, itself included."""
     if after is None:
         return 0
-    place = client.zrevrank(keys.runs, after)
+    made_at, _, run_id = after.partition("-")
+    place = client.zrevrank(keys.runs, run_id)
     if place is not None:
         return int(place) + 1
-    made_at = time_of(after)
-    return int(client.zcount(keys.runs, f"({made_at}", "+inf")) if made_at is not None else 0
+    return int(client.zcount(keys.runs, f"({made_at}", "+inf")) if made_at.isdecimal() else 0
 
 
 def _matches(text: str, run_id: str, workflow: str | None) -> bool:
