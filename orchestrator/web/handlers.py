@@ -10,12 +10,13 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from flower.views import BaseHandler
 from tornado.template import BaseLoader, Loader
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
+from orchestrator.client import Client
 from orchestrator.errors import (
     AgentOffline,
     HandlerOutputInvalid,
@@ -40,6 +41,7 @@ from orchestrator.errors import (
 from orchestrator.web.site import Site
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 HERE = Path(__file__).parent
 CSRF_HEADER = "X-CSRF-Token"
@@ -104,7 +106,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
 
     site: Site
 
-    def initialize(self, site: Site) -> None:
+    def initialize(self, site: Site, **more: Any) -> None:
         self.site = site
 
     def set_default_headers(self) -> None:
@@ -130,9 +132,13 @@ class Handler(BaseHandler):  # type: ignore[misc]
         elif not given:
             raise HTTPError(HTTPStatus.FORBIDDEN, f"a change needs the header {CSRF_HEADER}")
 
-    async def ask(self, call: Callable[..., T], *args: Any) -> T:
-        """Run a call of the client, which has its deadline, away from the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.site.pool, call, *args)
+    async def ask(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **options: P.kwargs) -> T:
+        """Run a function of the client, each call of which has its deadline, away from the event loop."""
+
+        def work() -> T:
+            return call(self.site.client, *args, **options)
+
+        return await asyncio.get_running_loop().run_in_executor(self.site.pool, work)
 
     @property
     def base(self) -> str:
@@ -140,9 +146,8 @@ class Handler(BaseHandler):  # type: ignore[misc]
         return str(self.reverse_url("workflows"))
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, OrchestratorError) and status_of(error) is not HTTPStatus.INTERNAL_SERVER_ERROR:
-            return  # the answer says it
-        super().log_exception(kind, error, trace)
+        if status_of(error) is HTTPStatus.INTERNAL_SERVER_ERROR:  # otherwise the answer says it
+            super().log_exception(kind, error, trace)
 
 
 class Page(Handler):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import flower.urls
 from tornado.template import BaseLoader, Loader, Template
 from tornado.web import url
 
+from orchestrator.web.api.events import EventsHandler
+from orchestrator.web.api.handler import ApiHandler
+from orchestrator.web.api.openapi import ALL_ROUTES
+from orchestrator.web.api.route import Route
 from orchestrator.web.handlers import HERE, Asset
 from orchestrator.web.pages import RunDetails, RunsPage
 from orchestrator.web.site import Site
@@ -41,10 +46,24 @@ class PatchingLoader(Loader):
             return Template(file.read().replace(*PATCHES[name], 1), name=name, loader=self)
 
 
+def _api(site: Site) -> list[Any]:
+    """A handler for each path of the table of routes."""
+    paths: dict[str, dict[str, Route]] = {}
+    for route in ALL_ROUTES:
+        paths.setdefault(route.path, {})[route.method] = route
+    made = []
+    for path, routes in paths.items():
+        pattern = "/workflows/api" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace(".", r"\."))
+        streams = any(route.run is None for route in routes.values())
+        made.append(url(pattern, EventsHandler if streams else ApiHandler, {"site": site, "routes": routes}))
+    return [*made, url(r"/workflows/api/.*", ApiHandler, {"site": site, "routes": {}})]
+
+
 def install(site: Site) -> None:
     """For the Flower that this process is to become; before it is made."""
     about: dict[str, Any] = {"site": site}
     ours = [
+        *_api(site),
         url(r"/workflows/static/(.*)", Asset, {"path": str(HERE / "static")}),
         url(r"/workflows", RunsPage, about, name="workflows"),
         url(r"/workflows/", RunsPage, about),
