@@ -125,12 +125,16 @@ class Handler(BaseHandler):  # type: ignore[misc]
     def check_xsrf_cookie(self) -> None:
         """The door has looked at where the request comes from. Whoever sends a cookie also proves that it is read."""
         given = self.request.headers.get(CSRF_HEADER)
-        if self.request.cookies:
-            if given:
-                self.request.headers["X-Csrftoken"] = given  # the name that Tornado looks for
+        if not self.request.cookies and given:
+            return
+        if given:
+            self.request.headers["X-Csrftoken"] = given  # the name that Tornado looks for
+        try:
             RequestHandler.check_xsrf_cookie(self)
-        elif not given:
-            raise HTTPError(HTTPStatus.FORBIDDEN, f"a change needs the header {CSRF_HEADER}")
+        except HTTPError:
+            value = "the value of the cookie _xsrf" if self.request.cookies else "any text"
+            message = f"a change needs the header {CSRF_HEADER}, with {value}; open the page again if this came from it"
+            raise HTTPError(HTTPStatus.FORBIDDEN, message) from None
 
     async def ask(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **options: P.kwargs) -> T:
         """Run a function of the client, each call of which has its deadline, away from the event loop."""
@@ -154,6 +158,9 @@ class Page(Handler):
     """A page that the server renders. `tab` is the entry of the navigation that it belongs to."""
 
     tab = "Runs"
+
+    def compute_etag(self) -> None:
+        """A page is never kept, and its token against cross-site requests is written in another way each time."""
 
     def get_template_path(self) -> str:
         return str(HERE / "templates")

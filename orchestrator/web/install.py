@@ -9,12 +9,15 @@ import flower.urls
 from tornado.template import BaseLoader, Loader, Template
 from tornado.web import url
 
+from orchestrator.web.agent_pages import AgentsPage
 from orchestrator.web.api.events import EventsHandler
 from orchestrator.web.api.handler import ApiHandler
 from orchestrator.web.api.openapi import ALL_ROUTES
 from orchestrator.web.api.route import Route
 from orchestrator.web.handlers import HERE, Asset
-from orchestrator.web.pages import RunDetails, RunsPage
+from orchestrator.web.handoff_pages import HandoffPage, HandoffsPage
+from orchestrator.web.message_pages import MessagePage, MessagesPage, ReplayForm, ThreadPage
+from orchestrator.web.run_handlers import RunDetails, RunsPage
 from orchestrator.web.site import Site
 
 _ENTRY = """<li class="nav-item">
@@ -67,6 +70,13 @@ def install(site: Site) -> None:
         url(r"/workflows/static/(.*)", Asset, {"path": str(HERE / "static")}),
         url(r"/workflows", RunsPage, about, name="workflows"),
         url(r"/workflows/", RunsPage, about),
+        url(r"/workflows/agents", AgentsPage, about),
+        url(r"/workflows/messages", MessagesPage, about),
+        url(r"/workflows/messages/([^/]+)", MessagePage, about, name="message"),
+        url(r"/workflows/messages/([^/]+)/replay", ReplayForm, about),
+        url(r"/workflows/threads/(.+)", ThreadPage, about),
+        url(r"/workflows/handoffs", HandoffsPage, about),
+        url(r"/workflows/handoffs/([^/]+)", HandoffPage, about),
         url(r"/workflows/([^/]+)", RunDetails, about, name="workflow"),
     ]
     flower.urls.handlers[:0] = ours
