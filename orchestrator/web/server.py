@@ -77,11 +77,17 @@ class FlowerServer:
         return self._link(self._token)
 
     def announce(self) -> None:
-        """Keep the link where only this user can read it. Before anybody is told, and before a process is forked."""
-        self._write(self.link, *self._links_of_others())
+        """Keep the link where only this user can read it. Before anybody is told, and before a process is forked.
+
+        One without a token is no secret, and is not kept.
+        """
+        if self._token is not None:
+            self._write(self.link, *self._links_of_others())
 
     def withdraw(self) -> None:
         """Remove the link, and the file unless another Flower of this folder has one in it."""
+        if self._token is None:
+            return
         if links := self._links_of_others():
             self._write(*links)
         else:
