@@ -41,6 +41,7 @@ from orchestrator.store.keys import Keys
 from orchestrator.store.load import PRIORITIES, AgentLoad
 from orchestrator.store.patience import insist, within
 from orchestrator.store.quarantine import Quarantine
+from orchestrator.store.run_log import RunLog
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.catalog import AgentInfo, Catalog
@@ -301,6 +302,11 @@ class Client:
         with self.asking():
             state = RunState(status) if status else None
             return self.store.list_runs(state=state, workflow=workflow, limit=limit)
+
+    @cached_property
+    def run_log(self) -> RunLog:
+        """What the handlers of runs have logged."""
+        return RunLog(self.store.client, self.store.keys)
 
     def agents(self, capability: str | None = None) -> list[dict[str, Json]]:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""

@@ -364,6 +364,26 @@ class JournalEntry:
         return {"id": self.id, "at": rfc3339(self.at), "name": self.name, **self.data}
 
 
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a handler has logged. `at` is ms by its worker's clock; `id` is its place in the run's log."""
+
+    at: int
+    step: str
+    attempt: int
+    agent: str
+    level: str
+    logger: str
+    text: str
+    id: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """`{id, at, step, attempt, agent, level, logger, text}`; `at` as RFC 3339."""
+        return {"id": self.id, "at": rfc3339(self.at)} | {
+            name: getattr(self, name) for name in ("step", "attempt", "agent", "level", "logger", "text")
+        }
+
+
 def rfc3339(at_ms: int | None) -> str | None:
     """`2026-05-01T12:00:00.123Z`."""
     if at_ms is None:

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     inbox_lease_s: float = Field(60.0, gt=0, description="seconds a message read with `inbox` waits for its ack")
     journal_events: int = Field(100_000, ge=100, description="entries of the journal that are kept, roughly")
 
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text`, `json`: how `worker`, `up` and `run` write their log"
+    )
+    log_lines: int = Field(2000, ge=0, description="lines that are kept of what the handlers of a run log; 0: none")
+
     crashpoint: str | None = Field(None, description="for tests: where a process kills itself; crashpoints.py")
 
     celery: dict[str, Any] = Field(default_factory=dict, exclude=True, description="from celeryconfig.py")

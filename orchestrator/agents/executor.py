@@ -19,6 +19,7 @@ from orchestrator.agents import loop
 from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
 from orchestrator.agents.failures import next_delay_ms, step_error
+from orchestrator.agents.handler_logs import HandlerLogs
 from orchestrator.agents.links import MessageLink, StoreLink
 from orchestrator.agents.loading import AgentRegistry
 from orchestrator.agents.mail import handle
@@ -33,6 +34,7 @@ from orchestrator.errors import (
     StepTimeout,
     UnknownTask,
 )
+from orchestrator.logs import Subject, about
 from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Posted, Taker
@@ -56,6 +58,7 @@ class Executor:
         interrupts: exceptions by which the runtime stops a handler whose time is up.
         leaving: whether this process was told to end. What a handler raises then is no outcome of the attempt, which
             is left to whoever finds that its worker is gone.
+        logs: keeps what handlers log; None: nobody does.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Executor:
         *,
         interrupts: tuple[type[BaseException], ...] = (),
         leaving: Callable[[], bool] = lambda: False,
+        logs: HandlerLogs | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -74,6 +78,8 @@ class Executor:
         self.office = office
         self.interrupts = interrupts
         self.leaving = leaving
+        self.logs = logs
+        self._keep = None if logs is None else logs.keep
         self._lease_ms = round(settings.lease_s * 1000)
 
     def run_step(self, run_id: str, step_id: str, *, worker: str) -> Advance | None:
@@ -114,8 +120,16 @@ class Executor:
             What the run may do next, or None: the answer came too late to count.
         """
         reach(CrashPoint.LEASED)
-        started = time.monotonic()
         secrets = Secrets()
+        subject = Subject(
+            claim.step.agent, claim.number, run=claim.run_id, step=claim.shown_id,
+            redact=secrets.redact, keep=self._keep,
+        )  # fmt: skip
+        with about(subject):
+            return self._attempt(claim, worker, taker, secrets)
+
+    def _attempt(self, claim: Claim, worker: str, taker: Taker | None, secrets: Secrets) -> Advance | None:
+        started = time.monotonic()
         try:
             drafts: list[Draft] = []
             try:
@@ -262,6 +276,8 @@ class Executor:
 
     def _committed(self, claim: Claim, record: Callable[[bool], Advance | None]) -> Advance | None:
         """Record the outcome, for as long as the server is away; the store takes one answer of an attempt."""
+        if self.logs is not None:
+            self.logs.flush()  # first, so that the log is there for whoever hears that the step is over
         advance = insist(record, for_s=ANSWER_S)
         reach(CrashPoint.RESULT_RECORDED)
         if advance is None:

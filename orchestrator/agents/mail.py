@@ -16,6 +16,7 @@ from orchestrator.agents.values import encode
 from orchestrator.backoff import retry_delay_ms
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import MessageNotFound, MessageNotHeld
+from orchestrator.logs import Subject, about
 from orchestrator.outcomes import Done, Fatal, RetryLater
 from orchestrator.records import Delivery, Draft, Posted
 from orchestrator.settings import Settings
@@ -45,6 +46,14 @@ def handle(
     Returns:
         What was stored, for those who must still publish rings.
     """
+    message = delivery.message
+    with about(Subject(message.to_agent, delivery.attempt, message=message.message_id)):
+        return _handle(inbox, settings, delivery, handler, leaving)
+
+
+def _handle(
+    inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handler, leaving: Callable[[], bool]
+) -> list[Posted]:
     drafts: list[Draft] = []
     try:
         reach(CrashPoint.HANDLER_BEGUN)

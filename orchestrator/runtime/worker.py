@@ -60,8 +60,8 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
     Returns:
         The exit code: 0 after a stop that was asked for.
     """
-    if log_level not in ("debug", "info"):
-        # Celery announces a stop on the original standard output, past any log level.
+    if log_level not in ("debug", "info") or app.engine.settings.log_format == "json":
+        # Celery announces a stop on the original standard output, past any log level and format.
         sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115
     # It warns of root because of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
