@@ -111,7 +111,7 @@ class Order:
     evaluated) at most `max_runs` runs go on at a time; `on_limit` is what becomes of one more, as in the file.
     `parent` is the run and the step that wait for this one. `kept` is what is taken over from an earlier run: (id,
     record as JSON, output as stored), '' for none; `again` are child runs of which the steps' new ones take over what
-    is done.
+    is done. `trace` is the context of the run's span as text, '' without traces.
     """
 
     run_id: str
@@ -129,6 +129,7 @@ class Order:
     rerun_of: str | None = None
     kept: tuple[tuple[str, str, str], ...] = ()
     again: dict[str, str] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

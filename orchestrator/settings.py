@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     )
     log_lines: int = Field(2000, ge=0, description="lines that are kept of what the handlers of a run log; 0: none")
 
+    traces: Literal["on", "off"] | None = Field(
+        None, description="`on`, `off`: OpenTelemetry spans; none: where an SDK is set up"
+    )
+
     crashpoint: str | None = Field(None, description="for tests: where a process kills itself; crashpoints.py")
 
     celery: dict[str, Any] = Field(default_factory=dict, exclude=True, description="from celeryconfig.py")
