@@ -105,6 +105,13 @@ def active(span: Span) -> Iterator[None]:
         context.detach(token)
 
 
+def flush(timeout_s: float) -> None:
+    """Have what was made told before the process ends, where the SDK can do so."""
+    told = getattr(_known[0], "force_flush", None) if _known is not None else None
+    if told is not None:
+        told(round(timeout_s * 1000))
+
+
 # --- a context, as an object and as text ------------------------------------------------------------------------------
 
 
