@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchestrator.crashpoints import parse
 from orchestrator.errors import SettingsInvalid
+from orchestrator.tracing import installed
 
 Durability = Literal["always", "everysec"]
 
@@ -96,6 +97,13 @@ class Settings(BaseSettings):
         if value:
             parse(value)
         return value or None
+
+    @field_validator("traces")
+    @classmethod
+    def _installed(cls, value: str | None) -> str | None:
+        if value == "on" and not installed():
+            raise ValueError("needs OpenTelemetry: pip install 'agent-orchestrator[otel]'")
+        return value
 
     @field_validator("url", "broker_url")
     @classmethod

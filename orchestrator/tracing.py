@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.errors import SettingsInvalid
-
 if TYPE_CHECKING:
     from opentelemetry.context import Context as Context
     from opentelemetry.trace import Span as Span
@@ -30,23 +28,27 @@ def tracer(wanted: str | None) -> Tracer | None:
 
     Args:
         wanted: `on`, `off`, or None: where an SDK is set up. Whoever has set one up has imported the API.
-    Raises:
-        SettingsInvalid: spans are wanted, and the API is not installed.
     """
     global _known
     if wanted == "off" or (wanted is None and "opentelemetry.trace" not in sys.modules):
         return None
-    try:
-        from opentelemetry import trace
-    except ImportError:
-        message = "ORCHESTRATOR_TRACES=on needs OpenTelemetry: pip install 'agent-orchestrator[otel]'"
-        raise SettingsInvalid(message) from None
+    from opentelemetry import trace
+
     provider = trace.get_tracer_provider()
     if wanted is None and isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
         return None
     if _known is None or _known[0] is not provider:
         _known = provider, provider.get_tracer("orchestrator")
     return _known[1]
+
+
+def installed() -> bool:
+    """Whether the API is there."""
+    try:
+        import opentelemetry.trace  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def begin(

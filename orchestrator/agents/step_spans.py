@@ -61,7 +61,7 @@ class StepSpans:
         workflow = claim.scope["run"]["workflow"]
         span = begin_run(self._makes, claim.run_id, workflow, known.priority, context_of(""))
         mine = text_of(span)
-        counts = self._traces.adopt(claim.run_id, mine)
+        counts = self._traces.adopt(claim.run_id, mine) if mine else ""
         if counts == mine:
             span.end()  # else another step was faster: a span that is not ended is never told
         return counts
