@@ -22,6 +22,7 @@ from orchestrator.agents.loading import AgentRegistry
 from orchestrator.runtime.app import make_app
 from orchestrator.runtime.keeper import Keeper
 from orchestrator.store import embedded
+from orchestrator.store.connection import SocketConnection
 from orchestrator.store.directory import Directory
 from orchestrator.testing import simulate
 from tests.conftest import KEYS
@@ -473,6 +474,33 @@ def test_without_an_sdk_nothing_is_done_unless_asked(make_team: Callable[..., Te
     team = make_team(traces="on")
     assert team.engine.executor._spans is not None
     assert team.run("steps: [{id: a, agent: writer, task: draft, with: {topic: x}}]").status() == "succeeded"
+
+
+@pytest.mark.parametrize(("traces", "calls"), [("off", 2), (None, 4)])
+def test_a_step_asks_the_server_twice_more_for_its_spans(
+    exporter: InMemorySpanExporter, make_team: Callable[..., Team], monkeypatch: pytest.MonkeyPatch,
+    traces: str | None, calls: int,
+) -> None:  # fmt: skip
+    """Once for where they belong; and once whether the run is over, as nobody has said that it goes on here."""
+    sent, send = [], SocketConnection.send_packed_command
+
+    def count(self: SocketConnection, *args: Any, **kwargs: Any) -> None:
+        sent.append(args)
+        send(self, *args, **kwargs)
+
+    team = make_team(traces=traces)
+    team.run("steps: [{id: a, agent: writer, task: draft, with: {topic: x}}]")  # what is looked up only once is known
+    run = team.submit(
+        """
+        steps:
+          - {id: a, agent: writer, task: draft, with: {topic: x}}
+          - {id: b, agent: editor, task: draft, with: {topic: x}}
+        """
+    )
+    monkeypatch.setattr(SocketConnection, "send_packed_command", count)
+    assert team.engine.executor.run_step(run.id, "a", worker="w1") is not None
+    assert len(sent) == calls
+    run.cancel()
 
 
 def test_a_simulated_run_makes_no_span(exporter: InMemorySpanExporter, tmp_path: Path) -> None:
