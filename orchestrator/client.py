@@ -7,7 +7,7 @@ Every call has a deadline (`Settings.deadline_s`) and fails with StoreUnavailabl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.post import Broadcast, PostOffice, Receipt
 from orchestrator.agents.rerun import Rerun
+from orchestrator.agents.run_spans import RunSpan
 from orchestrator.agents.submission import launch, launch_all, order_run
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import (
@@ -41,6 +42,7 @@ from orchestrator.store.keys import Keys
 from orchestrator.store.load import PRIORITIES, AgentLoad
 from orchestrator.store.patience import insist, within
 from orchestrator.store.quarantine import Quarantine
+from orchestrator.store.run_log import RunLog
 from orchestrator.store.runs import RunStore
 from orchestrator.store.schedules import Schedule, Schedules
 from orchestrator.workflow.catalog import AgentInfo, Catalog
@@ -172,11 +174,12 @@ class Client:
 
     def _launch(self, order: Order) -> RunHandle:
         try:
-            with self.asking():
+            with RunSpan(self.settings, order) as span, self.asking():
                 # A run is created once under its id, so that telling it again is safe.
                 run_id, advance = insist(
-                    lambda _: launch(self.store, order), for_s=self.settings.deadline_s, unsent=False
+                    lambda _: launch(self.store, span.order), for_s=self.settings.deadline_s, unsent=False
                 )
+                span.accepted(run_id)
         except OutcomeUnknown as error:
             message = f"{error.message}; if the run exists, it is {order.run_id}"
             raise OutcomeUnknown(message, url=error.url, run_id=order.run_id) from None
@@ -184,8 +187,12 @@ class Client:
 
     def _launch_all(self, orders: Sequence[Order], runs: list[RunHandle]) -> None:
         """Create the runs of one packet, and append those that were accepted. Raises the first refusal."""
-        with self.asking():
-            found = insist(lambda _: launch_all(self.store, orders), for_s=self.settings.deadline_s, unsent=False)
+        with ExitStack() as stack, self.asking():
+            spans = [stack.enter_context(RunSpan(self.settings, order)) for order in orders]
+            traced = [span.order for span in spans]
+            found = insist(lambda _: launch_all(self.store, traced), for_s=self.settings.deadline_s, unsent=False)
+            for span, one in zip(spans, found, strict=True):
+                span.refused(one) if isinstance(one, OrchestratorError) else span.accepted(one[0])
         runs += [self._accepted(*one) for one in found if not isinstance(one, OrchestratorError)]
         for one in found:
             if isinstance(one, OrchestratorError):
@@ -301,6 +308,11 @@ class Client:
         with self.asking():
             state = RunState(status) if status else None
             return self.store.list_runs(state=state, workflow=workflow, limit=limit)
+
+    @cached_property
+    def run_log(self) -> RunLog:
+        """What the handlers of runs have logged."""
+        return RunLog(self.store.client, self.store.keys)
 
     def agents(self, capability: str | None = None) -> list[dict[str, Json]]:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each registered agent."""

@@ -113,7 +113,7 @@ class Order:
     evaluated) at most `max_runs` runs go on at a time; `on_limit` is what becomes of one more, as in the file.
     `parent` is the run and the step that wait for this one. `kept` is what is taken over from an earlier run: (id,
     record as JSON, output as stored), '' for none; `again` are child runs of which the steps' new ones take over what
-    is done.
+    is done. `trace` is the context of the run's span as text, '' without traces.
     """
 
     run_id: str
@@ -131,6 +131,7 @@ class Order:
     rerun_of: str | None = None
     kept: tuple[tuple[str, str, str], ...] = ()
     again: dict[str, str] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +365,26 @@ class JournalEntry:
     def to_json(self) -> dict[str, Json]:
         """`{id, at, name}` and the data beside them; `at` as RFC 3339."""
         return {"id": self.id, "at": rfc3339(self.at), "name": self.name, **self.data}
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a handler has logged. `at` is ms by its worker's clock; `id` is its place in the run's log."""
+
+    at: int
+    step: str
+    attempt: int
+    agent: str
+    level: str
+    logger: str
+    text: str
+    id: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """`{id, at, step, attempt, agent, level, logger, text}`; `at` as RFC 3339."""
+        return {"id": self.id, "at": rfc3339(self.at)} | {
+            name: getattr(self, name) for name in ("step", "attempt", "agent", "level", "logger", "text")
+        }
 
 
 def rfc3339(at_ms: int | None) -> str | None:

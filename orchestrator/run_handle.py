@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.agents.rerun import Rerun, plan_rerun
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
-from orchestrator.errors import Problem, RunFailed, RunNotFound, RunOver, WaitTimeout, WorkflowInvalid
-from orchestrator.records import Event, RunRecord, StepError, StepRecord
+from orchestrator.errors import Problem, RunFailed, RunNotFound, RunOver, UnknownStep, WaitTimeout, WorkflowInvalid
+from orchestrator.ids import base_of
+from orchestrator.records import Event, LogLine, RunRecord, StepError, StepRecord
 from orchestrator.states import RunState
 from orchestrator.store.connection import guard
+from orchestrator.store.run_log import BEGINNING
+from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import Plan
 
 if TYPE_CHECKING:
@@ -64,6 +67,49 @@ class RunHandle:
             else:
                 followed = self._client.store.follow_events(self._client.blocking, self.id, block_ms=BLOCK_MS)
                 yield from (event for event in followed if event is not None)
+
+    def logs(self, step: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+        """What handlers have logged, in order; with `follow`, also what they log, until the run ends.
+
+        Args:
+            step: only of this step; of a foreach, of all its items.
+        Raises:
+            RunNotFound. UnknownStep: with near names.
+        """
+        with self._client.asking():
+            if step is not None:
+                self._check_step(step)
+            over = self.record().state.terminal
+        lines = self._client.run_log.read_all(self.id) if over or not follow else self._follow_log()
+        return self._lines_of(step, lines)
+
+    def logs_dropped(self) -> int:
+        """How many of the oldest lines are not kept any more."""
+        with self._client.asking():
+            return self._client.run_log.dropped(self.id)
+
+    def _lines_of(self, step: str | None, lines: Iterator[LogLine]) -> Iterator[LogLine]:
+        with guard(self._client.url):
+            yield from (line for line in lines if step is None or line.step == step or line.step.startswith(f"{step}["))
+
+    def _follow_log(self) -> Iterator[LogLine]:
+        log, after, over = self._client.run_log, BEGINNING, False
+        while True:
+            lines = log.wait(self._client.blocking, self.id, after, 1 if over else BLOCK_MS)
+            yield from lines
+            if lines:
+                after = lines[-1].id
+            elif over:
+                return
+            else:
+                over = self.record().state.terminal  # what was logged before that is read once more
+
+    def _check_step(self, step: str) -> None:
+        known = set(self._client.store.read_plan(self.id).by_id)
+        if base_of(step) not in known:
+            shown = sorted(name for name in known if "." not in name)
+            near = did_you_mean(step, shown) or f"; there is {listed(shown)}"
+            raise UnknownStep(f"run {self.id} has no step {step!r}{near}")
 
     def result(self, timeout_s: float | None = None) -> dict[str, Json]:
         """Wait for the end of the run and return its outputs.

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchestrator.crashpoints import parse
 from orchestrator.errors import SettingsInvalid
+from orchestrator.tracing import installed
 
 Durability = Literal["always", "everysec"]
 
@@ -72,6 +73,15 @@ class Settings(BaseSettings):
     inbox_lease_s: float = Field(60.0, gt=0, description="seconds a message read with `inbox` waits for its ack")
     journal_events: int = Field(100_000, ge=100, description="entries of the journal that are kept, roughly")
 
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text`, `json`: how `worker`, `up` and `run` write their log"
+    )
+    log_lines: int = Field(2000, ge=0, description="lines that are kept of what the handlers of a run log; 0: none")
+
+    traces: Literal["on", "off"] | None = Field(
+        None, description="`on`, `off`: OpenTelemetry spans; none: where an SDK is set up"
+    )
+
     crashpoint: str | None = Field(None, description="for tests: where a process kills itself; crashpoints.py")
 
     celery: dict[str, Any] = Field(default_factory=dict, exclude=True, description="from celeryconfig.py")
@@ -87,6 +97,13 @@ class Settings(BaseSettings):
         if value:
             parse(value)
         return value or None
+
+    @field_validator("traces")
+    @classmethod
+    def _installed(cls, value: str | None) -> str | None:
+        if value == "on" and not installed():
+            raise ValueError("needs OpenTelemetry: pip install 'agent-orchestrator[otel]'")
+        return value
 
     @field_validator("url", "broker_url")
     @classmethod

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.agents.failures import next_delay_ms, step_error
 from orchestrator.agents.rerun import plan_rerun
+from orchestrator.agents.run_spans import RunSpan, run_ends
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
 from orchestrator.errors import ChildRunFailed, LoopExhausted, NotEnough, OrchestratorError, RunNotFound, RunNotOver
@@ -25,6 +26,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
 from orchestrator.store.directory import Directory
 from orchestrator.store.runs import RunStore
+from orchestrator.store.traces import RunTraces
 from orchestrator.store.values import unpack
 from orchestrator.workflow.explain import kind
 from orchestrator.workflow.expressions import as_text, evaluate_bool, render
@@ -49,6 +51,7 @@ def carry_on(
     decisions = decisions or Decisions(store, settings)
     ready: dict[str, list[Ready]] = {advance.run_id: list(advance.ready)}
     priority = {advance.run_id: advance.priority}
+    newest = {advance.run_id: advance}
     todo = deque([*((advance.run_id, what) for what in advance.decide), *advance.elsewhere])
     while todo:
         run_id, what = todo.popleft()
@@ -60,8 +63,10 @@ def carry_on(
         if more is not None:
             ready.setdefault(more.run_id, []).extend(more.ready)
             priority.setdefault(more.run_id, more.priority)
+            newest[more.run_id] = more
             todo.extend((more.run_id, what) for what in more.decide)
             todo.extend(more.elsewhere)
+    run_ends(settings, store, newest.values())
     return tuple(Advance(run_id, tuple(steps), priority=priority[run_id]) for run_id, steps in ready.items())
 
 
@@ -244,7 +249,8 @@ class Decisions:
                 order = replace(order, kept=kept.kept, again=kept.again, rerun_of=before)
         if not waiting and not store.open_child(run_id, step_id, child_id, turn):
             return None
-        return launch(store, order)[1]
+        with RunSpan(self._settings, order, parent=lambda: RunTraces(store).load_run(run_id)) as span:
+            return launch(store, span.order)[1]
 
     def _take_over(
         self, run_id: str, step_id: str, step: PlanStep, record: dict[str, Json], child_id: str,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.agents.message_spans import written
 from orchestrator.agents.values import encode
 from orchestrator.errors import HandlerOutputInvalid, LimitExceeded, MessageInvalid
 from orchestrator.ids import new_id
@@ -72,9 +73,10 @@ def draft_message(
         delivery_options=delivery_options or STANDARD,
         metadata=dict(metadata or {}),
     )
+    body = encode_body(message.body, settings)
     return Draft(
-        message,
-        encode_body(message.body, settings),
+        written(settings, message),
+        body,
         box=to,
         delay_ms=round(delay_s * 1000) if delay_s else None,
         at_ms=at_ms,

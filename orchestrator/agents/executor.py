@@ -19,10 +19,14 @@ from orchestrator.agents import loop
 from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
 from orchestrator.agents.failures import next_delay_ms, step_error
+from orchestrator.agents.handler_logs import HandlerLogs
 from orchestrator.agents.links import MessageLink, StoreLink
 from orchestrator.agents.loading import AgentRegistry
 from orchestrator.agents.mail import handle
 from orchestrator.agents.post import PostOffice
+from orchestrator.agents.run_spans import run_ends
+from orchestrator.agents.spans import ended
+from orchestrator.agents.step_spans import StepSpans
 from orchestrator.agents.values import encode
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import (
@@ -33,6 +37,7 @@ from orchestrator.errors import (
     StepTimeout,
     UnknownTask,
 )
+from orchestrator.logs import Subject, about
 from orchestrator.messages import MessageType
 from orchestrator.outcomes import Done, Handoff
 from orchestrator.records import Advance, Claim, Delivery, Draft, Posted, Taker
@@ -56,6 +61,7 @@ class Executor:
         interrupts: exceptions by which the runtime stops a handler whose time is up.
         leaving: whether this process was told to end. What a handler raises then is no outcome of the attempt, which
             is left to whoever finds that its worker is gone.
+        logs: keeps what handlers log; None: nobody does.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Executor:
         *,
         interrupts: tuple[type[BaseException], ...] = (),
         leaving: Callable[[], bool] = lambda: False,
+        logs: HandlerLogs | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -74,6 +81,9 @@ class Executor:
         self.office = office
         self.interrupts = interrupts
         self.leaving = leaving
+        self.logs = logs
+        self._keep = None if logs is None else logs.keep
+        self._spans = StepSpans.of(settings, store)
         self._lease_ms = round(settings.lease_s * 1000)
 
     def run_step(self, run_id: str, step_id: str, *, worker: str) -> Advance | None:
@@ -114,8 +124,22 @@ class Executor:
             What the run may do next, or None: the answer came too late to count.
         """
         reach(CrashPoint.LEASED)
-        started = time.monotonic()
         secrets = Secrets()
+        subject = Subject(
+            claim.step.agent, claim.number, run=claim.run_id, step=claim.shown_id,
+            redact=secrets.redact, keep=self._keep,
+        )  # fmt: skip
+        with about(subject):
+            if self._spans is None:
+                return self._attempt(claim, worker, taker, secrets)
+            with self._spans.attempt(claim):
+                advance = self._attempt(claim, worker, taker, secrets)
+            if advance is not None:
+                run_ends(self.settings, self.store, [advance])
+            return advance
+
+    def _attempt(self, claim: Claim, worker: str, taker: Taker | None, secrets: Secrets) -> Advance | None:
+        started = time.monotonic()
         try:
             drafts: list[Draft] = []
             try:
@@ -128,6 +152,7 @@ class Executor:
                 return self._failed(claim, error, secrets)
             if isinstance(output, Handoff):
                 hands, context = self._next_hands(claim, output), output.context
+                ended("handed_off")
                 return self._committed(claim, lambda _: self.store.hand_step(claim, hands, context))
             sending = self.office.inbox.sending(drafts) if drafts else None
             advance = self._committed(
@@ -244,7 +269,9 @@ class Executor:
             return self._failed(claim, StepTimeout(f"the attempt ran longer than {limit_ms / 1000:g} s"), Secrets())
         # Not its own time-out: the run was cancelled (the store then refuses this), or the signal was meant for the
         # attempt before this one. Either way nobody is to blame, so the attempt is offered again.
-        error = step_error(LeaseLost("the attempt was interrupted"), claim.shown_id, claim.number)
+        lost = LeaseLost("the attempt was interrupted")
+        ended("interrupted", lost)
+        error = step_error(lost, claim.shown_id, claim.number)
         return self._committed(
             claim, lambda _: self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, error, retry_delay_ms=0)
         )
@@ -253,6 +280,7 @@ class Executor:
         stored = step_error(error, claim.shown_id, claim.number, trace=True, redact=secrets.redact)
         log.warning("%s %s failed: %s\n%s", claim.run_id, claim.step_id, stored.type, stored.traceback)
         delay_ms = next_delay_ms(claim.step.retry, claim.failures + 1, error)
+        ended("failed" if delay_ms is None else "retrying", error)
         return self._committed(
             claim,
             lambda _: self.store.fail_step(
@@ -262,9 +290,12 @@ class Executor:
 
     def _committed(self, claim: Claim, record: Callable[[bool], Advance | None]) -> Advance | None:
         """Record the outcome, for as long as the server is away; the store takes one answer of an attempt."""
+        if self.logs is not None:
+            self.logs.flush()  # first, so that the log is there for whoever hears that the step is over
         advance = insist(record, for_s=ANSWER_S)
         reach(CrashPoint.RESULT_RECORDED)
         if advance is None:
+            ended("superseded")
             log.warning("LeaseLost: attempt %d of %s %s came too late", claim.number, claim.run_id, claim.shown_id)
         return advance
 

@@ -11,11 +11,14 @@ from typing import Any
 
 from orchestrator.agents.drafts import draft_reply
 from orchestrator.agents.failures import hopeless, step_error, unheard, worker_lost
+from orchestrator.agents.message_spans import received
 from orchestrator.agents.post import PostOffice
+from orchestrator.agents.spans import ended
 from orchestrator.agents.values import encode
 from orchestrator.backoff import retry_delay_ms
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import MessageNotFound, MessageNotHeld
+from orchestrator.logs import Subject, about
 from orchestrator.outcomes import Done, Fatal, RetryLater
 from orchestrator.records import Delivery, Draft, Posted
 from orchestrator.settings import Settings
@@ -45,6 +48,15 @@ def handle(
     Returns:
         What was stored, for those who must still publish rings.
     """
+    message = delivery.message
+    subject = Subject(message.to_agent, delivery.attempt, message=message.message_id)
+    with about(subject), received(settings, delivery):
+        return _handle(inbox, settings, delivery, handler, leaving)
+
+
+def _handle(
+    inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handler, leaving: Callable[[], bool]
+) -> list[Posted]:
     drafts: list[Draft] = []
     try:
         reach(CrashPoint.HANDLER_BEGUN)
@@ -80,10 +92,14 @@ def _fail(inbox: Inbox, delivery: Delivery, error: BaseException) -> list[Posted
     stored = step_error(error, message.message_id, delivery.attempt, trace=True)
     log.warning("message %s to %s failed: %s\n%s", message.message_id, message.to_agent, stored.type, stored.traceback)
     options = message.delivery_options
+    outcome = "pending"
     if isinstance(error, Fatal):
-        return _commit(inbox, delivery, "failed", error=stored)
-    if hopeless(error) or not options.require_ack or delivery.failures >= options.max_retries:
-        return _commit(inbox, delivery, "failed" if delivery.task else "dead", error=stored)
+        outcome = "failed"
+    elif hopeless(error) or not options.require_ack or delivery.failures >= options.max_retries:
+        outcome = "failed" if delivery.task else "dead"
+    ended(outcome, error)
+    if outcome != "pending":
+        return _commit(inbox, delivery, outcome, error=stored)
     delay_ms = retry_delay_ms(
         delivery.failures + 1,
         delay_ms=round(options.retry_delay_seconds * 1000),
@@ -91,7 +107,7 @@ def _fail(inbox: Inbox, delivery: Delivery, error: BaseException) -> list[Posted
         jitter=True,
         floor_ms=round(error.after_s * 1000) if isinstance(error, RetryLater) else 0,
     )
-    return _commit(inbox, delivery, "pending", error=stored, delay_ms=delay_ms)
+    return _commit(inbox, delivery, outcome, error=stored, delay_ms=delay_ms)
 
 
 def _commit(inbox: Inbox, delivery: Delivery, outcome: str, **parts: Any) -> list[Posted]:
@@ -107,5 +123,6 @@ def _commit(inbox: Inbox, delivery: Delivery, outcome: str, **parts: Any) -> lis
         reach(CrashPoint.RESULT_RECORDED)
         return posted
     except (MessageNotHeld, MessageNotFound) as error:
+        ended("superseded")
         log.warning("LeaseLost: attempt %d came too late: %s", delivery.attempt, error)
         return []

@@ -62,6 +62,7 @@ COMMANDS = {
     "runs": ("runs", "List runs, the newest first."),
     "show": ("runs", "Show one run: its steps, its error, its outputs."),
     "events": ("runs", "Print what happened in a run, in order; without a run, the journal of everything."),
+    "logs": ("logs", "Print what the handlers of a run have logged."),
     "sink": ("journal", "Carry the journal to a file, or to the memory of a model."),
     "cancel": ("steer", "Stop a run: nothing more of it starts."),
     "pause": ("steer", "Hold a run: nothing more of it starts until it is resumed."),

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.log_lines import JsonLines, TextLines
 from orchestrator.errors import MessageInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.nearby import did_you_mean
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 Agents = Annotated[
     list[str] | None,
@@ -35,17 +37,24 @@ Concurrency = Annotated[
     typer.Option("-c", "--concurrency", metavar="N", min=1, help="Steps at a time; default: the agent's own."),
 ]
 LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"What to log: {', '.join(LOG_LEVELS)}.")]
+LogFormat = Annotated[
+    str | None, typer.Option(metavar="FORMAT", help="How: text, or json, an object a line. Default: text.")
+]
 
 
-def load_settings(agents: Sequence[str] | None = None) -> Settings:
-    """The settings of this command; `--agents` goes before the environment."""
-    return Settings.load(agents=tuple(agents)) if agents else Settings.load()
+def load_settings(agents: Sequence[str] | None = None, log_format: str | None = None) -> Settings:
+    """The settings of this command; `--agents` and `--log-format` go before the environment."""
+    check_word("--log-format", log_format, LOG_FORMATS)
+    told: dict[str, Any] = {"agents": tuple(agents or ()), "log_format": log_format}
+    return Settings.load(**{name: value for name, value in told.items() if value})
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, log_format: str = "text") -> None:
     """Send the log of this process, and of the workers it forks, to standard error."""
     check_word("--log-level", level, LOG_LEVELS)
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def check_word(option: str, value: str | None, words: Iterable[str]) -> None:

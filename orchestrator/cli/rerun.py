@@ -51,6 +51,7 @@ def rerun(
     timeout: options.Timeout = None,
     detach: options.Detach = False,
     log_level: options.LogLevel = "warning",
+    log_format: options.LogFormat = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a run again that is over: what it has finished is reused.
@@ -59,7 +60,7 @@ def rerun(
     new run as `run` does.
     """
     patches = dict(_read_patch(text) for text in patch or [])
-    settings = options.load_settings(agents)
+    settings = options.load_settings(agents, log_format)
     registry = load_agents(settings.agents)
 
     def submit(client: Client) -> RunHandle:

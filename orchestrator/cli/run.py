@@ -69,6 +69,7 @@ def run(
     timeout: options.Timeout = None,
     detach: options.Detach = False,
     log_level: options.LogLevel = "warning",
+    log_format: options.LogFormat = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Submit a workflow and follow it to its end.
@@ -76,7 +77,7 @@ def run(
     Workers are started for those of its agents that nobody serves, and stopped at the end.
     """
     options.check_word("--priority", priority, PRIORITIES)
-    settings = options.load_settings(agents)
+    settings = options.load_settings(agents, log_format)
     registry = load_agents(settings.agents)
 
     def submit(client: Client) -> RunHandle:
@@ -103,7 +104,7 @@ def start(
             handle = submit(client)
             print_json(handle.document()) if as_json else print(handle.id)
         return
-    options.log_to_stderr(log_level)
+    options.log_to_stderr(log_level, settings.log_format)
     if log_level == "warning":
         # This command tells itself what becomes of each attempt; the traceback is in `show --json`.
         logging.getLogger("orchestrator.agents.executor").setLevel(logging.ERROR)

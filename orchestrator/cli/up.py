@@ -38,15 +38,16 @@ def up(
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Do not start Flower.")] = False,
     port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="Flower's port; 0: any free one.")] = 5555,
     log_level: options.LogLevel = "warning",
+    log_format: options.LogFormat = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Start the server, a worker for every agent, and Flower.
 
     Everything runs until Ctrl-C, which lets running steps finish for ten seconds.
     """
-    options.log_to_stderr(log_level)
+    settings = options.load_settings(agents, log_format)
+    options.log_to_stderr(log_level, settings.log_format)
     options.treat_sigterm_as_ctrl_c()
-    settings = options.load_settings(agents)
     registry = load_agents(settings.agents)
     require_strong_server(settings)
     flower = None if no_flower else FlowerServer(settings, port)

@@ -43,14 +43,15 @@ def worker(
         str, typer.Option(metavar="POOL", help="prefork: processes. threads: for agents that mostly wait.")
     ] = "prefork",
     log_level: options.LogLevel = "info",
+    log_format: options.LogFormat = None,
 ) -> None:
     """Serve agents until told to stop.
 
     One Celery worker process is started for each agent. The same agent may be served from several machines.
     """
-    options.log_to_stderr(log_level)
+    settings = options.load_settings(agents, log_format)
+    options.log_to_stderr(log_level, settings.log_format)
     options.check_word("--pool", pool, POOLS)
-    settings = options.load_settings(agents)
     registry = load_agents(settings.agents)
     wanted = list(dict.fromkeys(names or registry.names))
     _check_names(registry, wanted)

@@ -19,6 +19,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from orchestrator.agents.decisions import carry_on
 from orchestrator.agents.executor import Executor
+from orchestrator.agents.handler_logs import HandlerLogs
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.agents.post import PostOffice
 from orchestrator.crashpoints import CrashPoint, reach
@@ -33,6 +34,7 @@ from orchestrator.store.directory import Directory
 from orchestrator.store.inbox import Inbox
 from orchestrator.store.keys import Keys
 from orchestrator.store.quarantine import Quarantine
+from orchestrator.store.run_log import RunLog
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
 
@@ -144,8 +146,13 @@ class Engine:
                 self.office,
                 interrupts=(SoftTimeLimitExceeded,),
                 leaving=terminate_handler_fired,
+                logs=self._handler_logs(),
             ),
         )
+
+    def _handler_logs(self) -> HandlerLogs | None:
+        most = self.settings.log_lines
+        return HandlerLogs(RunLog(self.client, self.keys), self.registry, most=most) if most else None
 
     def _own(self, part: str, make: Callable[[], T]) -> T:
         """A part of this process: a forked child makes its own."""

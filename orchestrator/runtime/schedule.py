@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from itertools import islice
 
+from orchestrator.agents.run_spans import RunSpan
 from orchestrator.agents.submission import launch, order_run
 from orchestrator.errors import OrchestratorError, RunRefused
 from orchestrator.records import Advance
@@ -68,7 +69,10 @@ def _start(engine: Engine, schedule: Schedule, due: int) -> tuple[str | None, Ad
         if schedule.overlap != "allow":
             on_limit = "reject" if schedule.overlap == "skip" else "queue"
             order = replace(order, slot=f"schedule:{schedule.name}", max_runs=1, on_limit=on_limit)
-        return launch(engine.store, order)
+        with RunSpan(engine.settings, order) as span:
+            run_id, advance = launch(engine.store, span.order)
+            span.accepted(run_id)
+            return run_id, advance
     except RunRefused as refused:
         log.info("schedule %s: skipped, %s", schedule.name, refused.message)
     except OrchestratorError as error:

@@ -10,16 +10,19 @@ import gc
 import os
 import signal
 import sys
+import time
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 # Imported here, before the fork, because every worker would import them after it.
 import celery.apps.worker
 import celery.concurrency.thread
 import celery.worker.consumer  # noqa: F401
+from billiard.common import terminate_handler_fired
 from celery import Celery, platforms
 from celery.concurrency.prefork import TaskPool
 from celery.exceptions import SecurityWarning
+from celery.signals import worker_process_shutdown
 from celery.utils.nodenames import default_nodename, host_format
 from celery.worker import state
 
@@ -27,15 +30,17 @@ from orchestrator.runtime import tasks, transport  # noqa: F401
 from orchestrator.runtime.event_batches import BEAT_S
 from orchestrator.runtime.processes import die_with_parent, kill
 from orchestrator.store.routing import queue_of
+from orchestrator.tracing import flush
 
 Pool = Literal["prefork", "threads"]
+LEAVE_S = 1.5  # for an idle process to tell its spans
 
 
 class _Prefork(TaskPool):  # type: ignore[misc]
     """Celery's pool, which starts and stops sooner.
 
     Celery ties each process to its parent by way of cffi, where that is installed, which parses C for it: 40 ms. And it
-    needs two seconds to let idle processes go: each sleeps for one before it ends.
+    needs two seconds to let idle processes go: each sleeps for one before it ends. Ours end when their spans are told.
     """
 
     def on_start(self) -> None:
@@ -47,8 +52,21 @@ class _Prefork(TaskPool):  # type: ignore[misc]
             super().on_stop()
             return
         self._pool.close()
-        for process in self._pool._pool:
+        processes = list(self._pool._pool)
+        for process in processes:
+            kill(process.pid, signal.SIGTERM)
+        ends = time.monotonic() + LEAVE_S
+        for process in processes:
+            process.join(max(0.0, ends - time.monotonic()))
             kill(process.pid, signal.SIGKILL)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _leave(**_: Any) -> None:
+    """The end of a process of the pool, which skips what Python does at exit."""
+    flush(LEAVE_S)
+    if terminate_handler_fired():
+        os._exit(0)  # Celery would wait for a second
 
 
 def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: str) -> int:
@@ -60,8 +78,8 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
     Returns:
         The exit code: 0 after a stop that was asked for.
     """
-    if log_level not in ("debug", "info"):
-        # Celery announces a stop on the original standard output, past any log level.
+    if log_level not in ("debug", "info") or app.engine.settings.log_format == "json":
+        # Celery announces a stop on the original standard output, past any log level and format.
         sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115
     # It warns of root because of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
@@ -86,4 +104,5 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
         quiet=True,
     )
     worker.start()
+    flush(LEAVE_S)  # of a pool of threads: the process ends past what Python does at exit
     return int(worker.exitcode or 0)

@@ -89,7 +89,7 @@ def simulate(
         WorkflowInvalid: the file or the inputs have mistakes.
         UnknownAgent: a step runs whose agent has no stand-in.
     """
-    settings = settings or Settings()
+    settings = (settings or Settings()).model_copy(update={"traces": "off"})  # nothing happens that spans could tell of
     fakes = dict(agents) if isinstance(agents, Mapping) else {agent.name: agent for agent in agents}
     if isinstance(workflow, Plan):
         plan = workflow

@@ -1,6 +1,7 @@
 """Every key of the store: its name, its type, and how long it lives. No other file builds a key.
 
-A run owns four keys, so the memory of a step is one entry in each of three hashes and two in a stream.
+A run owns four keys, so the memory of a step is one entry in each of three hashes and two in a stream; and a fifth
+where its handlers log.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class Keys:
     def events(self, run_id: str) -> str:
         """stream: what happened, in order."""
         return f"{self.prefix}run:{run_id}:events"
+
+    def log(self, run_id: str) -> str:
+        """stream where handlers log, at most `log_lines` entries: step, attempt, agent, level, logger, ms, text."""
+        return f"{self.prefix}run:{run_id}:log"
 
     # --- definitions: no TTL while a live run pins them, `retention_ms` afterwards ----------------------------
 

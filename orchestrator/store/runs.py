@@ -452,6 +452,8 @@ def _run_fields(order: Order) -> dict[str, str]:
         fields |= {"parent": order.parent[0], "parent_step": order.parent[1]}
     if order.rerun_of:
         fields["rerun_of"] = order.rerun_of
+    if order.trace:
+        fields["trace"] = order.trace
     fields |= {f"again:{step}": child for step, child in order.again.items()}
     return fields | {f"i:{name}": text for name, text in order.inputs.items()}
 

@@ -30,6 +30,7 @@ _OF_NO_RUN = frozenset({"create_run", "take_step"})
 #: What takes on new work. A server out of memory refuses it as a whole; all else may go beyond the limit, because what
 #: was accepted must end, and only that makes room again.
 _NEW_WORK = frozenset({"create_run", "send_messages"})
+_REFUSED = _NEW_WORK | {"add_log"}  # what is logged is not worth the last of it either
 
 
 class NoRun(Exception):
@@ -55,7 +56,7 @@ def function_name(name: str) -> str:
 
 
 def _transition(name: str) -> str:
-    flags = "" if name in _NEW_WORK else "'allow-oom'"
+    flags = "" if name in _REFUSED else "'allow-oom'"
     return f"transition('{name}', {{{flags}}}, function(KEYS, ARGV)\n{_opening(name)}{_read(name)}end)\n"
 
 

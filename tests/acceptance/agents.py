@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from orchestrator import Agent, AgentMessage, Context, Done, Fatal, Handoff, Mes
 from tests.waiting import wait_until
 
 Json = Any
+log = logging.getLogger(__name__)
 JOURNAL = "ACCEPTANCE_JOURNAL"  # name of the variable that holds the path of the journal
 
 ear = Agent("ear", capabilities=["hearing"], concurrency=1)
@@ -249,6 +252,39 @@ async def meet(ctx: Context, folder: str, guests: int) -> int:
         while len(list(Path(folder).iterdir())) < guests:
             await asyncio.sleep(0.01)
         return guests
+
+
+# --- logging --------------------------------------------------------------------------------------------------------
+
+
+@many.task
+@hand.task
+def speak(ctx: Context, text: str, until: str = "") -> None:
+    """Log in the ways that a handler has; then wait for a file, if one is named."""
+    log.info("module: %s", text)
+    ctx.log.info("context: %s", text)
+    log.debug("debug: %s", text)
+    logging.getLogger("somebody.else").info("library: %s", text)
+    helper = threading.Thread(target=lambda: log.info("thread: %s", text))
+    helper.start()
+    helper.join()
+    print(f"printed: {text}")
+    if until:
+        with noted(ctx):
+            wait_until(Path(until).exists, what=until, timeout_s=60)
+
+
+@many.task
+@hand.task
+async def speak_later(ctx: Context, text: str) -> None:
+    """Log from a coroutine, and from one that it starts."""
+
+    async def inner() -> None:
+        log.info("inner: %s", text)
+
+    await asyncio.sleep(0)
+    log.info("async: %s", text)
+    await asyncio.gather(inner())
 
 
 # --- messages -------------------------------------------------------------------------------------------------------

@@ -38,17 +38,17 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         yield made
 
 
-def chain(*agents: str) -> Plan:
+def chain(*agents: str, task: str = "echo", param: str = "value") -> Plan:
     """Steps of these agents in turn that answer 200 bytes."""
     names = [f"s{at}" for at in range(STEPS)]
     steps = [
         PlanStep(
-            name, "task", agent=agents[at % len(agents)], task="echo", params={"value": "x" * 200},
+            name, "task", agent=agents[at % len(agents)], task=task, params={param: "x" * 200},
             needs=tuple(names[max(at - 1, 0) : at]), next=tuple(names[at + 1 : at + 2]),
         )
         for at, name in enumerate(names)
     ]  # fmt: skip
-    return Plan(name="chain", version="-".join(agents), steps=tuple(steps))
+    return Plan(name="chain", version="-".join((*agents, task)), steps=tuple(steps))
 
 
 def cost_of(crew: Team, work: Callable[[], object], count: int) -> Cost:
@@ -84,6 +84,12 @@ def test_a_step_of_another_agent(crew: Team) -> None:
     plan = chain("hand", "solo")
     cost = cost_of(crew, lambda: crew.client.submit(plan).result(30), STEPS)
     check(cost, round_trips=3.7, commands=70, sent_bytes=1500)
+
+
+def test_a_step_that_logs_is_one_round_trip_more(crew: Team) -> None:
+    plan = chain("hand", task="speak_later", param="text")
+    cost = cost_of(crew, lambda: crew.client.submit(plan).result(30), STEPS)
+    check(cost, round_trips=2.45, commands=33, sent_bytes=1170)
 
 
 def test_a_submission_is_one_round_trip(crew: Team) -> None:

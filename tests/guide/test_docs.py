@@ -222,7 +222,7 @@ def test_the_tables_of_messages_are_those_of_the_code() -> None:
 def test_every_key_is_in_internals() -> None:
     text = (ROOT / "docs/internals.md").read_text("utf-8")
     keys = Keys("o:")
-    run = [keys.run("ID"), keys.steps("ID"), keys.outputs("ID"), keys.events("ID"), keys.plan("HASH")]
+    run = [keys.run("ID"), keys.steps("ID"), keys.outputs("ID"), keys.events("ID"), keys.log("ID"), keys.plan("HASH")]
     limits = [keys.slots("KEY"), keys.limit("KEY"), keys.cache("DIGEST")]
     for key in chain(run, keys.permanent, limits, [keys.keeper, keys.idempotency("KEY")]):
         assert f"`{key}`" in text, key

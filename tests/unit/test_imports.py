@@ -13,6 +13,7 @@ LANGUAGE = {"ruamel", "jsonschema", "orchestrator.workflow.loader", "orchestrato
 WEB = {"flower", "tornado"}
 CELERY = {"celery", "kombu", "billiard"}
 NEVER = COMMAND_LINE_OF_CEL | SERVER_OF_THE_WHEEL | WEB | {"lupa", "orchestrator.simulation", "rich.markdown"}
+TRACES = {"opentelemetry"}  # redis-py imports it wherever it is installed
 AGENT_FILE = """
 from orchestrator import Agent
 writer = Agent("writer")
@@ -24,8 +25,11 @@ def draft(topic: str) -> str: ...
 @pytest.mark.parametrize(
     ("program", "left_out"),
     [
-        ("import orchestrator.cli.app", CELERY | LANGUAGE | NEVER | {"redis", "pydantic", "cel", "rich", "asyncio"}),
-        (AGENT_FILE, CELERY | LANGUAGE | NEVER | {"redis", "rich", "pydantic_settings"}),
+        (
+            "import orchestrator.cli.app",
+            CELERY | LANGUAGE | NEVER | TRACES | {"redis", "pydantic", "cel", "rich", "asyncio"},
+        ),
+        (AGENT_FILE, CELERY | LANGUAGE | NEVER | TRACES | {"redis", "rich", "pydantic_settings"}),
         ("import orchestrator.cli.worker", LANGUAGE | NEVER | {"rich", "orchestrator.client"}),
         ("import orchestrator.cli.messages", CELERY | LANGUAGE | NEVER | {"rich"}),
         ("import orchestrator.cli.runs", CELERY | LANGUAGE | NEVER),

@@ -13,7 +13,7 @@ ROOT = Path(orchestrator.__file__).parent
 #: Left to right. A room may import from itself and from what stands left of it.
 LAYERS = (
     ("errors", "states", "outcomes", "messages", "records", "settings", "backoff", "events", "ids",
-     "crashpoints"),
+     "crashpoints", "logs", "tracing"),
     ("workflow",),
     ("store",),
     ("agents",),
@@ -62,6 +62,8 @@ def test_each_library_has_its_room() -> None:
             assert not libraries & {"celery", "kombu", "flower", "billiard"}, f"{path} knows Celery"
         if room(path) not in ("store", "runtime"):
             assert "redis" not in libraries or path.parts[0] == "cli", f"{path} knows Redis"
+        if room(path) != "tracing":
+            assert "opentelemetry" not in libraries, f"{path} knows OpenTelemetry"
         if room(path) != "workflow":
             assert not libraries & {"cel", "ruamel"}, f"{path} knows the workflow's language"
 

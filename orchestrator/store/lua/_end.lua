@@ -29,7 +29,7 @@ local function end_run(state)
   redis.call('XADD', ENDED, 'MAXLEN', '~', 1000, '*', 'run', RUN_ID)
   local about = redis.call('HMGET', RUN, 'retention_ms', 'retention_' .. state, 'parent', 'parent_step')
   local retention = about[2] or about[1]
-  for _, key in ipairs({RUN, STEPS, OUTPUTS, EVENTS}) do redis.call('PEXPIRE', key, retention) end
+  for _, key in ipairs({RUN, STEPS, OUTPUTS, EVENTS, RUN .. ':log'}) do redis.call('PEXPIRE', key, retention) end
   local children = redis.call('HGET', PLAN, '$children')
   local plans = children and cjson.decode(children) or {}
   local hash = redis.call('HGET', RUN, 'plan')
