@@ -84,11 +84,10 @@ class Heartbeat:
 
     def _ring_for(self, boxes: list[str]) -> None:
         """Call this worker for what came to an agent before it had one."""
-        inbox = self._engine.inbox
         for box in boxes:
-            for record in inbox.peek([box], limit=10_000):
-                ring = inbox.ring_again(box, record.message.priority, record.message.message_id)
-                self._engine.publish([ring] if ring else [])
+            self._engine.publish(self._engine.inbox.ring_all(box))
+        if boxes:
+            self._engine.directory.note_rung(boxes)  # only now: who is cut short before rings again
 
     def _extend(self, request: Any, held: dict[int, tuple[str, str]]) -> None:
         # A process goes on with other steps than the one whose message it was given; a thread does not.

@@ -49,7 +49,7 @@ class Directory:
         """A worker serves these agents now. One round trip.
 
         Returns:
-            Boxes whose messages workers have not been rung for so far.
+            Boxes for whose messages workers have not been rung so far, as far as `note_rung` was told.
         """
         agents = list(agents)
         now = server_now_ms(self._client)
@@ -58,18 +58,22 @@ class Directory:
             pipe.zadd(self._keys.presence, _signs(worker, [agent.name for agent in agents], now))
             for agent in agents:
                 pipe.hset(self._keys.agents, agent.name, json.dumps(agent.to_json()))
-            count = len(pipe)
             for agent in agents:
                 rung = {agent.name: agent.hears, tasks_box(agent.name): bool(agent.tasks) or agent.hears}
                 for box, by_worker in rung.items():
-                    boxes.append(box)
-                    pipe.hget(self._keys.doors, box)
                     if by_worker:
+                        boxes.append(box)
                         pipe.hset(self._keys.doors, box, "worker")
                     else:
                         pipe.hsetnx(self._keys.doors, box, "poll")
-            before = pipe.execute()[count::2]
-        return [box for box, door in zip(boxes, before, strict=True) if door == "poll"]
+            # Asked after the doors are set: what is sent from now on gets a ring of its own.
+            pipe.hmget(self._keys.doors, [_rung(box) for box in boxes] or ["-"])
+            known = pipe.execute()[-1]
+        return [box for box, rung in zip(boxes, known, strict=False) if rung is None]
+
+    def note_rung(self, boxes: Iterable[str]) -> None:
+        """Workers have been rung for everything that came to these boxes before they had one."""
+        self._client.hset(self._keys.doors, mapping={_rung(box): "1" for box in boxes})
 
     def still_serves(self, worker: str, agents: Iterable[str], at_ms: int) -> bool:
         """A worker serves what it served at its last heartbeat, at this moment of the server's clock. One command.
@@ -96,7 +100,7 @@ class Directory:
         """Forget a name. What waits in its inbox stays. False: there was none."""
         with self._client.pipeline(transaction=True) as pipe:
             pipe.hdel(self._keys.agents, name)
-            pipe.hdel(self._keys.doors, *boxes_of(name))
+            pipe.hdel(self._keys.doors, *boxes_of(name), *map(_rung, boxes_of(name)))
             pipe.zrem(self._keys.presence, name)
             return bool(pipe.execute()[0])
 
@@ -198,6 +202,11 @@ class Directory:
 
 
 @lru_cache(maxsize=4096)
+def _rung(box: str) -> str:
+    """The field beside a box's door that says that everything in it has a ring."""
+    return f"rung {box}"
+
+
 def _info(stored: str) -> AgentInfo:
     # Agents change seldom and are read at each submit of a file; nobody writes to an AgentInfo.
     return AgentInfo.from_json(json.loads(stored))

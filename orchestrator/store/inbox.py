@@ -18,6 +18,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import MessageState
 from orchestrator.store.keys import Keys
 from orchestrator.store.letters import Letters, open_letter
+from orchestrator.store.load import PRIORITIES, RANK
 from orchestrator.store.routing import queue_of
 from orchestrator.store.scripts import Scripts
 from orchestrator.store.values import pack
@@ -28,6 +29,7 @@ Doorbells = Callable[[str, str, str], Doorbell]  # (box, priority, message id) -
 CAPABILITY = "capability:"  # what the name of a box starts with whose messages wait for an agent that has it
 PASSED_OVER = 20  # claims that may pass over less urgent messages before the oldest one goes first ...
 PASSED_OVER_MS = 5000  # ... and how long they must have done so: docs/messages.md, "order"
+_RINGS_AT_ONCE = 100
 _RANKS = {priority: rank for rank, priority in enumerate(reversed(MessagePriority))}
 
 
@@ -196,12 +198,28 @@ class Inbox(Letters):
 
     def ring_again(self, box: str, priority: str, message_id: str, lost: str = "") -> Posted | None:
         """Call a worker again for a box. None: no ring has to be sent. Script: ring_again.lua, O(log n)."""
+        reply = self._scripts.call("ring_again", *self._ringing(box, priority, message_id, lost))
+        return _rung(reply, box, message_id, priority)
+
+    def ring_all(self, box: str) -> list[Posted]:
+        """Call workers for everything that waits in a box. Returns the rings that have to be sent.
+
+        A round trip for a hundred messages, so that a heartbeat is not late.
+        """
+        found, waiting = [], self.client.zrange(self.keys.inbox(box), 0, -1, withscores=True)
+        for start in range(0, len(waiting), _RINGS_AT_ONCE):
+            heads = waiting[start : start + _RINGS_AT_ONCE]
+            some = [(str(message_id), PRIORITIES[int(place // RANK)]) for message_id, place in heads]
+            calls = [self._ringing(box, priority, message_id) for message_id, priority in some]
+            replies = self._scripts.many("ring_again", calls)
+            found += [_rung(reply, box, *one) for reply, one in zip(replies, some, strict=True)]
+        return [posted for posted in found if posted is not None]
+
+    def _ringing(self, box: str, priority: str, message_id: str, lost: str = "") -> tuple[list[str], list[Any]]:
+        """The keys and arguments of ring_again.lua."""
         doorbell = self._doorbells(box, priority, message_id)
         keys = [*self._commons, self.keys.inbox(box), doorbell.queue, doorbell.wake]
-        reply = self._scripts.call(
-            "ring_again", keys, [self._options, lost, box, priority, message_id, doorbell.ring]
-        )
-        return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
+        return keys, [self._options, lost, box, priority, message_id, doorbell.ring]
 
     def move(self, message_id: str, parked: str, box: str, agent: str, priority: str) -> Posted | None:
         """Give a parked message to an agent. None: no ring has to be sent. Script: move_message.lua, O(log n)."""
@@ -271,6 +289,10 @@ class Inbox(Letters):
             "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
         }  # fmt: skip
         return json.dumps({name: value for name, value in spec.items() if value is not None})
+
+
+def _rung(reply: Sequence[Any], box: str, message_id: str, priority: str) -> Posted | None:
+    return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
 
 
 def _delivery(reply: Sequence[Any] | None, receiver: str) -> Delivery | None:

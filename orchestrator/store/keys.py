@@ -144,7 +144,8 @@ class Keys:
 
     @property
     def doors(self) -> str:
-        """hash: box -> `worker`: Celery workers are rung for its messages, or `poll`: receivers ask for them."""
+        """hash: box -> `worker`: Celery workers are rung for its messages, or `poll`: receivers ask for them;
+        `rung BOX`: what was there before is rung for, too."""
         return f"{self.prefix}doors"
 
     @property

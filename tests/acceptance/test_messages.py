@@ -16,8 +16,9 @@ import pytest
 from orchestrator import DeliveryOptions, HandoffState, MessageState, RunState, UnknownAgent, WaitTimeout
 from orchestrator.errors import HandoffFailed, UnknownTask
 from orchestrator.store import embedded
+from orchestrator.store.keys import Keys
 from orchestrator.testing import simulate
-from tests.acceptance.agents import ear, hand
+from tests.acceptance.agents import ear, echoer, hand
 from tests.acceptance.team import ROOT, Team, names, output, team
 from tests.waiting import wait_until
 
@@ -92,6 +93,19 @@ def test_messages_to_an_offline_agent_wait_for_its_worker(tmp_path: object, crew
     receipt = crew.client.send("many", "wait")
     assert receipt.recipient_state == "offline"
     assert receipt.status() is MessageState.PENDING
+
+
+def test_what_waited_is_handled_although_the_first_worker_died_before_it_called(tmp_path: Path) -> None:
+    with team(tmp_path) as crew:
+        directory = crew.client.office.directory
+        directory.register("echoer")
+        priorities = ("low", "urgent")
+        receipts = [crew.client.send("echoer", f"no {n}", priority=priorities[n % 2]) for n in range(250)]
+        directory.heartbeat("gone@host", [echoer.info])  # as far as a worker came that was killed then
+        crew.start_worker("echoer")
+        for receipt in receipts:
+            receipt.wait("acknowledged", 20)
+        assert crew.redis.zcard(Keys().rings) == 0
 
 
 def test_a_message_from_a_step_leaves_with_its_result_and_once(crew: Team) -> None:
