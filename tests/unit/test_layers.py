@@ -13,12 +13,13 @@ ROOT = Path(orchestrator.__file__).parent
 #: Left to right. A room may import from itself and from what stands left of it.
 LAYERS = (
     ("errors", "states", "outcomes", "messages", "records", "settings", "backoff", "events", "ids",
-     "crashpoints"),
+     "crashpoints", "text"),
     ("workflow",),
     ("store",),
     ("agents",),
     ("runtime",),
     ("simulation", "client", "run_handle", "documents", "messaging", "sinks", "metrics", "testing"),
+    ("web",),
     ("cli", "__init__", "__main__"),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
