@@ -80,7 +80,8 @@ class RunRecord:
 
     `parent` and `parent_step` are the run and the step that wait for it, `rerun_of` the run that it repeats.
     `waits_for` is the concurrency key whose other runs it waits for; `signals` are the names of those that nobody has
-    waited for yet; `verdict` is how it will end, where that is known while compensations or `finally` run.
+    waited for yet; `verdict` is how it will end, where that is known while compensations or `finally` run. `steps_open`
+    counts the steps of its phase that are not done.
     """
 
     id: str
@@ -101,6 +102,7 @@ class RunRecord:
     signals: tuple[str, ...] = ()
     verdict: str | None = None
     phase: str | None = None
+    steps_open: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

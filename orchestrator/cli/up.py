@@ -9,7 +9,6 @@ import typer
 
 from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.cli import options
-from orchestrator.cli.flower_server import FlowerServer
 from orchestrator.cli.output import console, print_json, say
 from orchestrator.cli.worker import agent_process
 from orchestrator.client import Client
@@ -17,6 +16,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.launcher import Launcher
 from orchestrator.settings import mask_password
 from orchestrator.store.server_settings import require_strong_server
+from orchestrator.web.server import FlowerServer
 
 UP_GRACE_S = 10.0  # for running attempts after Ctrl-C; what is cut off then runs again next time
 UP_S = 20.0  # until every worker has reported and Flower answers; then `up` says who has not
@@ -50,6 +50,8 @@ def up(
     registry = load_agents(settings.agents)
     require_strong_server(settings)
     flower = None if no_flower else FlowerServer(settings, port)
+    if flower:
+        flower.announce()
     workers = agent_process(settings, registry, log_level=log_level, concurrency=concurrency)
 
     def process(name: str) -> int:
@@ -67,6 +69,9 @@ def up(
             raise OrchestratorError("The process that looks after the workers was killed")
         except KeyboardInterrupt:
             say("stopping")
+        finally:
+            if flower:
+                flower.withdraw()  # also of one that was killed
 
 
 def _wait_until_up(client: Client, launcher: Launcher, registry: AgentRegistry, flower: FlowerServer | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from orchestrator.ids import base_of
 from orchestrator.records import Event, Late, RunRecord, StepError, StepRecord
 from orchestrator.states import RunState, StepState
 from orchestrator.store.keys import Keys
-from orchestrator.store.listing import RUN_FIELDS, list_runs, run_record
+from orchestrator.store.listing import RUN_FIELDS, RunPage, list_runs, page_of_runs, run_record
 from orchestrator.store.plans import read_plan
 from orchestrator.store.rows import in_order
 from orchestrator.store.scripts import Scripts
@@ -194,6 +194,13 @@ class RunReader:
         """The newest runs first, without their outputs: see `listing.list_runs`."""
         return list_runs(self._scripts, self.keys, state=state, workflow=workflow, limit=limit)
 
+    def page_of_runs(
+        self, *, state: RunState | None = None, workflow: str | None = None, text: str = "",
+        after: str | None = None, limit: int = 50,
+    ) -> RunPage:  # fmt: skip
+        """The runs behind a place in the list: see `listing.page_of_runs`."""
+        return page_of_runs(self.client, self.keys, state=state, workflow=workflow, text=text, after=after, limit=limit)
+
     def find_runs(self, prefix: str, limit: int = 2) -> list[str]:
         """Ids of runs that start with `prefix`, among all that are kept. O(runs)."""
         ids = self.client.zrevrange(self.keys.runs, 0, -1)
@@ -226,6 +233,21 @@ class RunReader:
                     continue
             run = self.read_run(run_id)
         yield run
+
+    def read_news(self, blocking: Any, after: Mapping[str, str], *, block_ms: int) -> dict[str, list[Event]]:
+        """What has happened in several runs behind an event of each; waits at most `block_ms` for the first.
+
+        Args:
+            blocking: a client whose socket time-out is longer than `block_ms`.
+            after: run id -> event id.
+        Returns:
+            run id -> events, oldest first, at most 1,000; runs without any are left out. One round trip.
+        """
+        streams = {self.keys.events(run_id): run_id for run_id in after}
+        places = {stream: after[run_id] for stream, run_id in streams.items()}
+        reply = blocking.xread(places, block=block_ms, count=1000) or {}
+        read = dict(reply) if isinstance(reply, list) else {stream: found[0] for stream, found in reply.items()}
+        return {streams[stream]: [_event(*entry) for entry in entries] for stream, entries in read.items()}
 
     def follow_events(
         self, blocking: Any, run_id: str, *, after: str = "0", block_ms: int = 1000

@@ -1,0 +1,191 @@
+"""The door in front of Flower: which requests pass, and as whom.
+
+Flower itself is not changed. Its Tornado application asks the door in `find_handler`, which every request passes, also
+those for what Flower leaves open (`/metrics`, `/healthcheck`, static files). Where a link opens it, Flower sees a user
+with a password behind the door, so that its own checks (cross-site requests, API) are those of a protected Flower.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64encode
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from flower.utils.authentication import authenticate
+from tornado.httputil import HTTPServerRequest
+from tornado.web import RequestHandler, decode_signed_value
+
+from orchestrator.web.keyring import SESSION_S, Keyring
+from orchestrator.web.server import FlowerServer, is_loopback, is_number
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
+
+
+class Refused(NamedTuple):
+    """Why a request does not pass: a status, and a text that says what to do."""
+
+    status: HTTPStatus
+    text: str
+
+
+class Opened(NamedTuple):
+    """The request is the link: its browser gets the secret of a session."""
+
+    secret: str | None  # None: the browser has one that goes on
+
+
+class Door:
+    """Looks at every request.
+
+    Args:
+        credentials: what Flower is told to ask for.
+        oauth_user: the address of who has logged in with Flower's OAuth, of a request; None: nobody.
+        keyring: where a link opens it.
+    """
+
+    def __init__(
+        self,
+        server: FlowerServer,
+        *,
+        credentials: list[str],
+        keyring: Keyring | None,
+        oauth_user: Callable[[HTTPServerRequest], str | None] | None = None,
+        login_paths: tuple[str, ...] = (),
+    ) -> None:
+        self.server = server
+        # Cookies do not know ports: two Flowers on one machine must not overwrite each other's.
+        self.cookie = f"orchestrator_{server.port}"
+        self._hosts = LOCAL_NAMES | {name.lower().rstrip(".") for name in server.access.hosts}
+        self._headers = ["Basic " + b64encode(pair.encode()).decode() for pair in credentials]
+        self._keyring = keyring
+        self._oauth_user = oauth_user
+        self._login_paths = login_paths
+
+    def look(self, request: HTTPServerRequest) -> Refused | Opened | None:
+        """None: it may go on to Flower, with the password that Flower asks for."""
+        return self._wrong_host(request) or self._foreign(request) or self._unknown(request)
+
+    def _wrong_host(self, request: HTTPServerRequest) -> Refused | None:
+        """A page elsewhere whose name points here (DNS rebinding) says its own name."""
+        host = (_host_of(f"//{request.host}") or "").lower().rstrip(".")
+        if host in self._hosts or host.endswith(".localhost") or is_loopback(host):
+            return None
+        if is_number(host) and not is_loopback(self.server.address):
+            return None
+        told = f"Flower is not opened as {host!r} here; `orchestrator flower --host {host}` would allow it.\n"
+        return Refused(HTTPStatus.FORBIDDEN, told)
+
+    @staticmethod
+    def _foreign(request: HTTPServerRequest) -> Refused | None:
+        """Another site may link to a page, and do nothing else."""
+        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+        if foreign or (request.method not in SAFE and site not in (None, "same-origin", "none")):
+            return Refused(HTTPStatus.FORBIDDEN, "This request comes from another site.\n")
+        return None
+
+    def _unknown(self, request: HTTPServerRequest) -> Refused | Opened | None:
+        given = request.headers.get("Authorization", "")
+        if any(_same(given, header) for header in self._headers):
+            return None
+        if self._oauth_user is not None:
+            return self._without_user(request, self._oauth_user)
+        if self._keyring is None:
+            told = "Flower asks for the user and the password it was started with.\n"
+            return Refused(HTTPStatus.UNAUTHORIZED, told)
+        return self._without_session(request, self._keyring)
+
+    def _without_user(
+        self, request: HTTPServerRequest, user: Callable[[HTTPServerRequest], str | None]
+    ) -> Refused | None:
+        if request.path.startswith(self._login_paths) or user(request) is not None:
+            return None
+        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+            return Refused(HTTPStatus.FOUND, self._login_paths[0])
+        return Refused(HTTPStatus.FORBIDDEN, f"Log in first, at {self._login_paths[0]}\n")
+
+    def _without_session(self, request: HTTPServerRequest, keyring: Keyring) -> Refused | Opened | None:
+        cookie = request.cookies.get(self.cookie)
+        inside = cookie is not None and keyring.knows(cookie.value)
+        token = request.query_arguments.get("token", [b""])[-1].decode("utf-8", "replace")
+        if request.method == "GET" and token:
+            if inside:
+                return Opened(None)
+            if (secret := keyring.open(token)) is not None:
+                self.server.renew(keyring)
+                return Opened(secret)
+        if inside:
+            request.headers["Authorization"] = self._headers[0]
+            return None
+        used = "This link has opened Flower once, and works no more. " if keyring.was_used(token) else ""
+        told = f"{used}Open the link in this file, which you alone can read:\n\n  {self.server.file}\n"
+        return Refused(HTTPStatus.FORBIDDEN, told)
+
+
+class Answer(RequestHandler):
+    """What the door itself answers."""
+
+    def initialize(self, door: Door, found: Refused | Opened) -> None:
+        self.door, self.found = door, found
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.clear_header("Server")
+
+    def check_xsrf_cookie(self) -> None:
+        """Nothing is done here that another site could want."""
+
+    def prepare(self) -> None:
+        if isinstance(self.found, Opened):
+            self._welcome(self.found.secret)
+        elif self.found.status is HTTPStatus.FOUND:
+            self.redirect(self.found.text)
+        else:
+            self.set_status(self.found.status)
+            if self.found.status is HTTPStatus.UNAUTHORIZED:
+                self.set_header("WWW-Authenticate", 'Basic realm="flower"')
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish(self.found.text)
+
+    def _welcome(self, secret: str | None) -> None:
+        """Keep the session in a cookie and take the token out of the address."""
+        if secret is not None:
+            self.set_cookie(
+                self.door.cookie, secret, max_age=SESSION_S, httponly=True, samesite="Lax",
+                secure=self.request.protocol == "https",
+            )  # fmt: skip
+        # The slashes of `//elsewhere.example` would make it an address of another site.
+        self.redirect("/" + self.request.path.lstrip("/\\"))
+
+
+def oauth_user(cookie_secret: Any, pattern: str) -> Callable[[HTTPServerRequest], str | None]:
+    """Reads the cookie that Flower leaves after a login, as Flower does.
+
+    Args:
+        pattern: of the addresses that may come in, Flower's `--auth`.
+    """
+
+    def user(request: HTTPServerRequest) -> str | None:
+        cookie = request.cookies.get("user")
+        value = decode_signed_value(cookie_secret, "user", cookie.value) if cookie else None
+        address = value.decode("utf-8", "replace") if value else None
+        return address if address and authenticate(pattern, address) else None
+
+    return user
+
+
+def _host_of(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), wanted.encode())

@@ -1,0 +1,55 @@
+"""Puts our handlers before Flower's, and an entry for them into its navigation. Nothing of Flower is copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flower.urls
+from tornado.template import BaseLoader, Loader, Template
+from tornado.web import url
+
+from orchestrator.web.handlers import HERE, Asset
+from orchestrator.web.pages import RunDetails, RunsPage
+from orchestrator.web.site import Site
+
+_ENTRY = """<li class="nav-item">
+          <a class="nav-link" href="{{ reverse_url('workflows') }}">Workflows</a>
+        </li>
+      </ul>"""
+_BACK = """{% from orchestrator.store.routing import step_of %}{% set run, step = step_of(task.uuid) %}
+    {% if step and run != "message" %}<p class="page-eyebrow">
+      Step {{ step }} of <a href="{{ reverse_url('workflow', run) }}">run {{ run }}</a></p>{% end %}
+    {% if run == "message" %}<p class="page-eyebrow">
+      <a href="{{ reverse_url('message', step) }}">Message {{ step }}</a></p>{% end %}"""
+#: template of Flower -> what is put in place of what, once
+PATCHES = {
+    "navbar.html": ("</ul>", _ENTRY),
+    "task.html": (
+        '<p class="page-eyebrow">Task details</p>',
+        '<div><p class="page-eyebrow">Task details</p>' + _BACK + "</div>",
+    ),
+}
+
+
+class PatchingLoader(Loader):
+    """Flower's templates, two of them with a link to our pages. One that looks otherwise by now stays as it is."""
+
+    def _create_template(self, name: str) -> Template:
+        if name not in PATCHES:
+            return super()._create_template(name)
+        with open(f"{self.root}/{name}", encoding="utf-8") as file:
+            return Template(file.read().replace(*PATCHES[name], 1), name=name, loader=self)
+
+
+def install(site: Site) -> None:
+    """For the Flower that this process is to become; before it is made."""
+    about: dict[str, Any] = {"site": site}
+    ours = [
+        url(r"/workflows/static/(.*)", Asset, {"path": str(HERE / "static")}),
+        url(r"/workflows", RunsPage, about, name="workflows"),
+        url(r"/workflows/", RunsPage, about),
+        url(r"/workflows/([^/]+)", RunDetails, about, name="workflow"),
+    ]
+    flower.urls.handlers[:0] = ours
+    loader: BaseLoader = PatchingLoader(flower.urls.settings["template_path"])
+    flower.urls.settings["template_loader"] = loader

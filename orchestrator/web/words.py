@@ -1,0 +1,61 @@
+"""Times and values as the pages write them. The exact value goes into a title beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from orchestrator.messages import content_of
+from orchestrator.records import rfc3339
+
+SHOWN = 140  # characters of a value in a table
+
+
+def now_ms() -> int:
+    """By the clock of this machine: ages are for people, nothing is decided by them."""
+    return round(time.time() * 1000)
+
+
+def span(span_ms: int | None) -> str:
+    """`0.3 s`, `42 s`, `3m 05s`, `2h 10m`, `3d 4h`; nothing for a time that is not known."""
+    if span_ms is None:
+        return ""
+    seconds = max(0, span_ms) / 1000
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours}h {rest:02d}m" if hours < 48 else f"{hours // 24}d {hours % 24}h"
+
+
+def age(at_ms: int | None, now: int) -> str:
+    """`just now`, `42 s ago`, `3d 4h ago`."""
+    if at_ms is None:
+        return ""
+    passed = now - at_ms
+    return "just now" if passed < 1000 else f"{span(passed // 1000 * 1000).replace('.0', '')} ago"
+
+
+def moment(at_ms: int | None) -> str:
+    """`2026-05-01 12:00:00 UTC`, for titles and details."""
+    told = rfc3339(at_ms)
+    return f"{told[:10]} {told[11:19]} UTC" if told else ""
+
+
+def brief(value: Any, limit: int = SHOWN) -> str:
+    """A value on one line; a text as it is."""
+    content = content_of(value)
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def whole(value: Any) -> str:
+    """A value as people read it: a text as it is, JSON indented."""
+    content = content_of(value)
+    return content if isinstance(content, str) else json.dumps(content, indent=2, ensure_ascii=False)
