@@ -6,10 +6,6 @@ import json
 from datetime import datetime
 from typing import Any
 
-from orchestrator.text import duration
-
-__all__ = ["clock", "day_and_clock", "duration", "moment", "one_line", "visible"]
-
 
 def visible(text: str) -> str:
     """The text with its control characters shown, as `\\x1b`, so that it cannot repaint a terminal. Line ends stay."""
@@ -37,3 +33,16 @@ def moment(at_ms: int) -> str:
     """The time of day, with the date unless it is today's."""
     today = datetime.now().date() == datetime.fromtimestamp(at_ms / 1000).date()
     return clock(at_ms) if today else day_and_clock(at_ms)
+
+
+def duration(span_ms: int | None) -> str:
+    """`0.3 s`, `42 s`, `3m 05s`, `2h 10m`; nothing for a time that is not known."""
+    if span_ms is None:
+        return ""
+    seconds = max(0, span_ms) / 1000
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"

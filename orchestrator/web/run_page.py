@@ -16,11 +16,11 @@ from orchestrator.records import Event, RunRecord, StepRecord, rfc3339
 from orchestrator.states import RunState, StepState
 from orchestrator.store.connection import server_now_ms
 from orchestrator.store.rows import in_order
-from orchestrator.text import duration
 from orchestrator.web.graph import picture
 from orchestrator.web.sentences import Why, moment
 from orchestrator.web.timeline import bars
 from orchestrator.web.units import unit_of, units
+from orchestrator.web.words import span
 from orchestrator.workflow.expressions import shorten
 from orchestrator.workflow.plan import Plan
 
@@ -70,7 +70,7 @@ def run_news(client: Client, run_id: str) -> dict[str, Json]:
         "created": run.created_at,
         "finished": run.finished_at,
         "over": run.state.terminal,
-        "took": duration(run.finished_at - run.created_at) if run.finished_at else None,
+        "took": span(run.finished_at - run.created_at) if run.finished_at else None,
         "remarks": _remarks(run, holders),
         "error": error_document(run.error),
         "inputs": pretty(inputs),
@@ -154,7 +154,7 @@ def _row(step: StepRecord, why: str, plan: Plan) -> dict[str, Json]:
         "attempts": step.attempts,
         "started": step.started_at,
         "finished": step.finished_at,
-        "took": duration(step.finished_at - step.started_at) if step.finished_at and step.started_at else "",
+        "took": span(step.finished_at - step.started_at) if step.finished_at and step.started_at else "",
         "why": why,
         "depth": step.id.count("["),
     }

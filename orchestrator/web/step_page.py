@@ -13,9 +13,9 @@ from orchestrator.ids import base_of
 from orchestrator.records import RunRecord, StepRecord, rfc3339
 from orchestrator.store.rows import in_order
 from orchestrator.store.runs import RunStore
-from orchestrator.text import duration
 from orchestrator.web.run_page import pretty
 from orchestrator.web.sentences import Why
+from orchestrator.web.words import span
 from orchestrator.workflow.expressions import expressions_in, render
 from orchestrator.workflow.plan import Plan, PlanStep
 
@@ -88,7 +88,7 @@ def _facts(record: StepRecord, step: PlanStep) -> Iterator[tuple[str, str]]:
         if at is not None:
             yield name, rfc3339(at) or ""
     if record.started_at and record.finished_at:
-        yield "took", duration(record.finished_at - record.started_at)
+        yield "took", span(record.finished_at - record.started_at)
     if len(record.hands) > 1:
         yield "went", " to ".join(record.hands)
 

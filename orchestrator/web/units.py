@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.ids import base_of
 from orchestrator.records import StepRecord
 from orchestrator.states import RunState, StepState
-from orchestrator.text import duration
+from orchestrator.web.words import span
 from orchestrator.workflow.plan import Plan, PlanStep
 
 Json = Any
@@ -64,9 +64,9 @@ def _note(record: StepRecord) -> str:
         return record.error.type
     if record.reused:
         return "taken over"
-    again = f"attempt {record.attempts}" if record.attempts > 1 else ""
-    took = duration(record.finished_at - record.started_at) if record.finished_at and record.started_at else ""
-    return ", ".join(part for part in (took, again) if part)
+    if record.attempts > 1:
+        return f"attempt {record.attempts}"
+    return span(record.finished_at - record.started_at) if record.finished_at and record.started_at else ""
 
 
 def _many(states: Counter[StepState]) -> dict[str, Json]:
@@ -79,4 +79,4 @@ def _many(states: Counter[StepState]) -> dict[str, Json]:
 def _items(record: StepRecord | None, states: Counter[StepState]) -> dict[str, Json]:
     if record is None or record.items is None:
         return {}
-    return {"of": record.items, "done": record.items_done or 0, "failed": states[StepState.FAILED]}
+    return {"note": "", "of": record.items, "done": record.items_done or 0, "failed": states[StepState.FAILED]}

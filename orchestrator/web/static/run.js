@@ -72,10 +72,10 @@ function showError(error) {
 function showRow(row) {
   let tr = rows.get(row.id);
   if (!tr) {
-    tr = element("tr");
+    tr = element("tr", "", { role: "row" });
     for (const label of ["Step", "State", "Agent", "Attempt", "Started", "Took", "Why"]) {
       const number = label === "Attempt" || label === "Took";
-      tr.append(element("td", "", { "data-label": label, class: number ? "number" : "" }));
+      tr.append(element("td", "", { role: "cell", "data-label": label, class: number ? "number" : "" }));
     }
     tr.cells[0].append(element("a", row.id, { href: `#step=${encodeURIComponent(row.id)}` }));
     tr.cells[1].append(element("span"));
@@ -105,12 +105,12 @@ function showEvents(after) {
   const fresh = view.events.filter((event) => compare(event.id, after) > 0);
   const table = at("events");
   table.prepend(...fresh.reverse().map((event) => {
-    const tr = element("tr");
+    const tr = element("tr", "", { role: "row" });
     const cells = { Time: event.at.slice(11, 23), Event: event.name, Step: event.step ?? "",
       Attempt: event.attempt ?? "", Says: event.says };
     for (const [label, text] of Object.entries(cells)) {
       const kind = { Attempt: "number", Time: "nowrap" }[label] ?? "";
-      tr.append(element("td", text, { "data-label": label, class: kind }));
+      tr.append(element("td", text, { role: "cell", "data-label": label, class: kind }));
     }
     return tr;
   }));
