@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.records import MessageRecord, RunRecord, StepError, StepRecord, rfc3339
+from orchestrator.records import Event, MessageRecord, RunRecord, StepError, StepRecord, rfc3339
 from orchestrator.states import StepState
 from orchestrator.store.schedules import Schedule
 
@@ -119,6 +119,18 @@ def _set(fields: Mapping[str, Json]) -> dict[str, Json]:
 
 def error_document(error: StepError | None) -> dict[str, Json] | None:
     return error.to_json() if error else None
+
+
+def event_document(event: Event) -> dict[str, Json]:
+    """One entry of a run's history."""
+    return {
+        "id": event.id,
+        "at": rfc3339(event.at),
+        "name": event.name,
+        "step": event.step,
+        "attempt": event.attempt,
+        "data": event.data,
+    }
 
 
 def schedule_document(schedule: Schedule) -> dict[str, Json]:

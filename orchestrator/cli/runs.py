@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -15,9 +15,9 @@ from orchestrator.cli.remarks import about_run, about_step, phase_of
 from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visible
 from orchestrator.client import Client
-from orchestrator.documents import error_document, run_summary
+from orchestrator.documents import error_document, event_document, run_summary
 from orchestrator.errors import RunNotFound
-from orchestrator.records import Event, JournalEntry, RunRecord, StepRecord, rfc3339
+from orchestrator.records import JournalEntry, RunRecord, StepRecord
 from orchestrator.run_handle import RunHandle
 from orchestrator.states import RunState
 from orchestrator.store.connection import guard
@@ -125,7 +125,7 @@ def events(
             sentences = Sentences(client.store.read_plan(handle.id))
         for event in handle.events(follow=follow):
             if as_json:
-                print_json_line(_event_document(event))
+                print_json_line(event_document(event))
             else:
                 for sentence in sentences.tell(event):
                     print(f"{clock(event.at)} {sentence}", flush=follow)
@@ -201,14 +201,3 @@ def _step_row(step: StepRecord) -> tuple[str | Text, ...]:
     started = clock(step.started_at) if step.started_at else ""
     spent = duration(step.finished_at - step.started_at) if step.started_at and step.finished_at else ""
     return step.id, step.agent or "", look(step.state), str(step.attempts or ""), started, spent, about_step(step)
-
-
-def _event_document(event: Event) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "at": rfc3339(event.at),
-        "name": event.name,
-        "step": event.step,
-        "attempt": event.attempt,
-        "data": event.data,
-    }

@@ -154,7 +154,8 @@ class Answer(RequestHandler):
             self.finish(self.found.text)
 
     def _welcome(self, secret: str | None) -> None:
-        """Keep the session in a cookie and take the token out of the address."""
+        """Keep the session in a cookie, give the one against cross-site requests, take the token out of the address."""
+        _ = self.xsrf_token
         if secret is not None:
             self.set_cookie(
                 self.door.cookie, secret, max_age=SESSION_S, httponly=True, samesite="Lax",

@@ -10,12 +10,13 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from flower.views import BaseHandler
 from tornado.template import BaseLoader, Loader
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
+from orchestrator.client import Client
 from orchestrator.errors import (
     AgentOffline,
     HandlerOutputInvalid,
@@ -40,6 +41,7 @@ from orchestrator.errors import (
 from orchestrator.web.site import Site
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 HERE = Path(__file__).parent
 CSRF_HEADER = "X-CSRF-Token"
@@ -104,7 +106,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
 
     site: Site
 
-    def initialize(self, site: Site) -> None:
+    def initialize(self, site: Site, **more: Any) -> None:
         self.site = site
 
     def set_default_headers(self) -> None:
@@ -123,16 +125,24 @@ class Handler(BaseHandler):  # type: ignore[misc]
     def check_xsrf_cookie(self) -> None:
         """The door has looked at where the request comes from. Whoever sends a cookie also proves that it is read."""
         given = self.request.headers.get(CSRF_HEADER)
-        if self.request.cookies:
-            if given:
-                self.request.headers["X-Csrftoken"] = given  # the name that Tornado looks for
+        if not self.request.cookies and given:
+            return
+        if given:
+            self.request.headers["X-Csrftoken"] = given  # the name that Tornado looks for
+        try:
             RequestHandler.check_xsrf_cookie(self)
-        elif not given:
-            raise HTTPError(HTTPStatus.FORBIDDEN, f"a change needs the header {CSRF_HEADER}")
+        except HTTPError:
+            value = "the value of the cookie _xsrf" if self.request.cookies else "any text"
+            message = f"a change needs the header {CSRF_HEADER}, with {value}; open the page again if this came from it"
+            raise HTTPError(HTTPStatus.FORBIDDEN, message) from None
 
-    async def ask(self, call: Callable[..., T], *args: Any) -> T:
-        """Run a call of the client, which has its deadline, away from the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.site.pool, call, *args)
+    async def ask(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **options: P.kwargs) -> T:
+        """Run a function of the client, each call of which has its deadline, away from the event loop."""
+
+        def work() -> T:
+            return call(self.site.client, *args, **options)
+
+        return await asyncio.get_running_loop().run_in_executor(self.site.pool, work)
 
     @property
     def base(self) -> str:
@@ -140,15 +150,17 @@ class Handler(BaseHandler):  # type: ignore[misc]
         return str(self.reverse_url("workflows"))
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, OrchestratorError) and status_of(error) is not HTTPStatus.INTERNAL_SERVER_ERROR:
-            return  # the answer says it
-        super().log_exception(kind, error, trace)
+        if status_of(error) is HTTPStatus.INTERNAL_SERVER_ERROR:  # otherwise the answer says it
+            super().log_exception(kind, error, trace)
 
 
 class Page(Handler):
     """A page that the server renders. `tab` is the entry of the navigation that it belongs to."""
 
     tab = "Runs"
+
+    def compute_etag(self) -> None:
+        """A page is never kept, and its token against cross-site requests is written in another way each time."""
 
     def get_template_path(self) -> str:
         return str(HERE / "templates")

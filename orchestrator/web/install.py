@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import flower.urls
 from tornado.template import BaseLoader, Loader, Template
 from tornado.web import url
 
+from orchestrator.web.agent_pages import AgentsPage
+from orchestrator.web.api.events import EventsHandler
+from orchestrator.web.api.handler import ApiHandler
+from orchestrator.web.api.openapi import ALL_ROUTES
+from orchestrator.web.api.route import Route
 from orchestrator.web.handlers import HERE, Asset
-from orchestrator.web.pages import RunDetails, RunsPage
+from orchestrator.web.handoff_pages import HandoffPage, HandoffsPage
+from orchestrator.web.message_pages import MessagePage, MessagesPage, ReplayForm, ThreadPage
+from orchestrator.web.run_handlers import RunDetails, RunsPage
 from orchestrator.web.site import Site
 
 _ENTRY = """<li class="nav-item">
@@ -41,13 +49,34 @@ class PatchingLoader(Loader):
             return Template(file.read().replace(*PATCHES[name], 1), name=name, loader=self)
 
 
+def _api(site: Site) -> list[Any]:
+    """A handler for each path of the table of routes."""
+    paths: dict[str, dict[str, Route]] = {}
+    for route in ALL_ROUTES:
+        paths.setdefault(route.path, {})[route.method] = route
+    made = []
+    for path, routes in paths.items():
+        pattern = "/workflows/api" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace(".", r"\."))
+        streams = any(route.run is None for route in routes.values())
+        made.append(url(pattern, EventsHandler if streams else ApiHandler, {"site": site, "routes": routes}))
+    return [*made, url(r"/workflows/api/.*", ApiHandler, {"site": site, "routes": {}})]
+
+
 def install(site: Site) -> None:
     """For the Flower that this process is to become; before it is made."""
     about: dict[str, Any] = {"site": site}
     ours = [
+        *_api(site),
         url(r"/workflows/static/(.*)", Asset, {"path": str(HERE / "static")}),
         url(r"/workflows", RunsPage, about, name="workflows"),
         url(r"/workflows/", RunsPage, about),
+        url(r"/workflows/agents", AgentsPage, about),
+        url(r"/workflows/messages", MessagesPage, about),
+        url(r"/workflows/messages/([^/]+)", MessagePage, about, name="message"),
+        url(r"/workflows/messages/([^/]+)/replay", ReplayForm, about),
+        url(r"/workflows/threads/(.+)", ThreadPage, about),
+        url(r"/workflows/handoffs", HandoffsPage, about),
+        url(r"/workflows/handoffs/([^/]+)", HandoffPage, about),
         url(r"/workflows/([^/]+)", RunDetails, about, name="workflow"),
     ]
     flower.urls.handlers[:0] = ours

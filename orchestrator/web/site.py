@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Lock
 
 from orchestrator.client import Client
 from orchestrator.settings import Settings
+from orchestrator.web.hub import EventHub
 
 THREADS = 8  # calls at a time; each ends within the deadline of the client
 
@@ -21,14 +23,25 @@ class Site:
     def __init__(self, settings: Settings, *, read_only: bool = False) -> None:
         self.settings = settings
         self.read_only = read_only
+        self._client: Client | None = None
+        self._connecting = Lock()
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="workflows")
 
-    @cached_property
+    @property
     def client(self) -> Client:
-        """Connects when it is first used, which is in one of the threads."""
-        return Client(self.settings)
+        """Connects when it is first used, which is in one of the threads. It knows the agents that are online; the code
+        of agents has no place in a web server."""
+        with self._connecting:
+            if self._client is None:
+                self._client = Client(self.settings, agents=())
+            return self._client
+
+    @cached_property
+    def hub(self) -> EventHub:
+        """Who follows which run."""
+        return EventHub(lambda: self.client)
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
-        if "client" in self.__dict__:
-            self.client.close()
+        if self._client is not None:
+            self._client.close()

@@ -72,8 +72,9 @@
 
   const refresh = async () => {
     if (document.hidden) return;
-    const query = new URLSearchParams(location.search);
-    for (const [name, value] of [...query]) if (!value) query.delete(name);
+    const asked = [...new URLSearchParams(location.search)];
+    const known = ["status", "workflow", "search", "after"];
+    const query = new URLSearchParams(asked.filter(([name, value]) => value && known.includes(name)));
     const answer = await fetch(`${base}/api/runs?${query}`, { headers: { Accept: "application/json" } });
     if (!answer.ok) return;
     for (const run of (await answer.json()).runs) {

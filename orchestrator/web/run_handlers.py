@@ -12,6 +12,7 @@ from orchestrator.states import RunState
 from orchestrator.store.listing import RunPage
 from orchestrator.web import words
 from orchestrator.web.handlers import Page
+from orchestrator.web.views import view_run
 
 LIMIT = 50
 MOST_WORDS = 200  # characters of a filter
@@ -23,7 +24,7 @@ class RunsPage(Page):
     async def get(self) -> None:
         asked = {name: self.get_query_argument(name, "")[:MOST_WORDS] for name in ("status", "workflow", "search")}
         after = self.get_query_argument("after", "")
-        page = await self.ask(list_runs, self.site.client, asked, after or None, LIMIT)
+        page = await self.ask(list_runs, asked, after or None, LIMIT)
         now = words.now_ms()
         filters = {name: text for name, text in asked.items() if text}
         self.show(
@@ -37,7 +38,7 @@ class RunDetails(Page):
     """One run. The template gets `view`, what the API answers for the run."""
 
     async def get(self, run_id: str) -> None:
-        view = await self.ask(view_run, self.site.client, run_id)
+        view = await self.ask(view_run, run_id)
         self.show("run.html", view=view)
 
 
@@ -56,11 +57,6 @@ def list_runs(client: Client, asked: dict[str, str], after: str | None, limit: i
             state=RunState(asked["status"]) if asked["status"] else None, workflow=asked["workflow"] or None,
             text=asked["search"].strip(), after=after, limit=limit,
         )  # fmt: skip
-
-
-def view_run(client: Client, run_id: str) -> dict[str, Any]:
-    """What the page and the API show of a run."""
-    return client.run(run_id).document()
 
 
 def _row(run: RunRecord, progress: Any, now: int) -> dict[str, Any]:
