@@ -41,9 +41,7 @@ def step_view(client: Client, run_id: str, step_id: str) -> dict[str, Json]:
     inner = plan.by_id.get(f"{step.id}.item") if "[" in step_id else None
     online = {agent["name"] for agent in client.agents() if agent["workers"]}
     with client.asking():
-        output = store.load_output(run_id, step_id)
-        if output is None and inner is not None:
-            output = store.load_output(run_id, _stored_id(record.id, inner))
+        output = _output(store, run_id, step, record, known)
         given, about = _input(store, run, plan, inner or step, record)
         late = [(one, store.load_output(run_id, one.key)) for one in record.late]
     return {
@@ -73,6 +71,19 @@ def step_view(client: Client, run_id: str, step_id: str) -> dict[str, Json]:
 def _stored_id(step_id: str, step: PlanStep) -> str:
     """The id of the only step of an item, which people see by the item's id."""
     return step.id + step_id[step_id.index("[") :] if step.id.endswith(".item") else step_id
+
+
+def _output(store: RunStore, run_id: str, step: PlanStep, record: StepRecord, known: Mapping[str, StepRecord]) -> Json:
+    """What a step has given. That of an item is only part of the foreach's own, once this is over."""
+    output = store.load_output(run_id, record.id)
+    whole, _, index = record.id.rpartition("[")
+    if output is not None or step.foreach is None or record.id.count("[") <= step.depth:
+        return output
+    if (output := store.load_output(run_id, step.id + ".item" + record.id[len(step.id) :])) is not None:
+        return output
+    found = store.load_output(run_id, whole)
+    complete = isinstance(found, list) and whole in known and len(found) == known[whole].items
+    return found[int(index[:-1])] if complete else None
 
 
 def _facts(record: StepRecord, step: PlanStep) -> Iterator[tuple[str, str]]:

@@ -2,9 +2,9 @@
 // how things stand changes with `update`, which touches only the units that changed.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 188, HEIGHT = 62, BAR = 12;       // of a step; of the progress below it
+const WIDTH = 208, HEIGHT = 62, BAR = 12;       // of a step; of the progress below it
 const GAP_X = 46, GAP_Y = 14, PAD = 14, HEAD = 30;
-const CELL = 14, CELLS_IN_ROW = 12, MOST_CELLS = 96;
+const CELL = 14, CELLS_IN_ROW = 13, MOST_CELLS = 104;
 const REACH = 180;                              // how far down the middle of something tall may be
 const ICONS = {
   pending: "○", running: "▶", waiting: "◔", succeeded: "✓", failed: "✕", cancelled: "⊘", skipped: "»",
@@ -167,7 +167,7 @@ export class Graph {
     make("rect", { x, y, width, height, rx: 10 }, group);
     const parts = { group, room: width - 2 * PAD };
     const link = unit.kind in { parallel: 0, steps: 0, branch: 0, phase: 0 } ? group : this.link(id, group);
-    make("title", {}, link).textContent = [unit.title, unit.about].filter(Boolean).join("\n");
+    parts.tip = make("title", {}, link);
     const right = unit.kind === "foreach" ? 24 : 0;
     parts.title = make("text", { x: x + PAD, y: y + 20, class: "box-title" }, link);
     parts.room -= right;
@@ -184,7 +184,7 @@ export class Graph {
     const group = make("g", { class: "unit", "data-unit": id }, this.svg);
     const link = this.link(id, group);
     const parts = { group, link };
-    make("title", {}, link).textContent = [unit.title, unit.about].filter(Boolean).join("\n");
+    parts.tip = make("title", {}, link);
     make("rect", { x, y, width: WIDTH, height, rx: 8, class: "face" }, link);
     make("rect", { x: x + 4, y: y + 8, width: 4, height: HEIGHT - 16, rx: 2, class: "stripe" }, link);
     const room = WIDTH - 28;
@@ -258,10 +258,10 @@ export class Graph {
     const count = now.of === undefined ? "" : `${now.done} of ${now.of}${now.failed ? `, ${now.failed} failed` : ""}`;
     const undone = now.undone ? "undone" : "";
     const words = [now.state, now.note, count, undone].filter(Boolean).join(" · ");
+    parts.tip.textContent = [unit.title, unit.about, words].filter(Boolean).join("\n");
     parts.group.setAttribute("class", `${unit.columns ? "box" : "unit"} ${unit.kind || "step"} ${now.state}`);
     if (parts.state) {
       parts.state.textContent = this.ruler.fit(`${icon(now.state)} ${words}`, WIDTH - 28, "600 12px");
-      parts.link.setAttribute("aria-label", `${unit.title}: ${words}`);
     } else {
       const told = now.state && !(unit.kind === "branch" && now.state === "pending")
         ? ` — ${icon(now.state)} ${words}` : "";
