@@ -25,7 +25,7 @@ from orchestrator.workflow.expressions import shorten
 from orchestrator.workflow.plan import Plan
 
 Json = Any
-MOST_ITEMS = 100  # rows of the items of one foreach, what is inside them included
+MOST_ITEMS = 100  # rows of the items of one foreach, and of each step inside one
 MOST_ROWS = 2000
 MOST_EVENTS = 200  # in the list of events; the timeline is made of more
 MOST_SAID = 300  # characters beside an event

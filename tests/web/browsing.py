@@ -103,9 +103,9 @@ class Window:
         """What breaks WCAG 2.2 AA on the page as it is now, one line each."""
         # Not as a script of the page, which its policy refuses: in the world of the debugger.
         self.page.evaluate(axe)
-        found = self.page.evaluate(
-            "(tags) => axe.run(document, {runOnly: {type: 'tag', values: tags}})", WCAG_AA
-        )["violations"]
+        found = self.page.evaluate("(tags) => axe.run(document, {runOnly: {type: 'tag', values: tags}})", WCAG_AA)[
+            "violations"
+        ]
         return [f"{one['id']}: {json.dumps([node['html'][:200] for node in one['nodes'][:3]])}" for one in found]
 
     def close(self) -> None:
