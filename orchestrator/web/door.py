@@ -43,8 +43,9 @@ class Door:
 
     Args:
         credentials: what Flower is told to ask for.
-        oauth_user: the address of who has logged in with Flower's OAuth, of a request; None: nobody.
         keyring: where a link opens it.
+        oauth_user: the address of who has logged in with Flower's OAuth, of a request; None: nobody.
+        login_path: where that is done.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Door:
         credentials: list[str],
         keyring: Keyring | None,
         oauth_user: Callable[[HTTPServerRequest], str | None] | None = None,
-        login_paths: tuple[str, ...] = (),
+        login_path: str = "",
     ) -> None:
         self.server = server
         # Cookies do not know ports: two Flowers on one machine must not overwrite each other's.
@@ -63,7 +64,7 @@ class Door:
         self._headers = ["Basic " + b64encode(pair.encode()).decode() for pair in credentials]
         self._keyring = keyring
         self._oauth_user = oauth_user
-        self._login_paths = login_paths
+        self._login_path = login_path
 
     def look(self, request: HTTPServerRequest) -> Refused | Opened | None:
         """None: it may go on to Flower, with the password that Flower asks for."""
@@ -102,11 +103,11 @@ class Door:
     def _without_user(
         self, request: HTTPServerRequest, user: Callable[[HTTPServerRequest], str | None]
     ) -> Refused | None:
-        if request.path.startswith(self._login_paths) or user(request) is not None:
+        if request.path.rstrip("/") == self._login_path or user(request) is not None:
             return None
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-            return Refused(HTTPStatus.FOUND, self._login_paths[0])
-        return Refused(HTTPStatus.FORBIDDEN, f"Log in first, at {self._login_paths[0]}\n")
+            return Refused(HTTPStatus.FOUND, self._login_path)
+        return Refused(HTTPStatus.FORBIDDEN, f"Log in first, at {self._login_path}\n")
 
     def _without_session(self, request: HTTPServerRequest, keyring: Keyring) -> Refused | Opened | None:
         cookie = request.cookies.get(self.cookie)

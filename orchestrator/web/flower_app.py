@@ -43,7 +43,7 @@ def run_flower(server: FlowerServer) -> None:
         credentials=list(options.basic_auth or []),
         keyring=keyring,
         oauth_user=oauth_user(flower_settings["cookie_secret"], options.auth) if options.auth else None,
-        login_paths=(flower_settings["login_url"],),
+        login_path=flower_settings["login_url"],
     )
     flower = _GuardedFlower(door, capp=make_app(server.settings), options=options, **flower_settings)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from flower.views import BaseHandler
 from tornado.template import BaseLoader, Loader
@@ -174,6 +175,7 @@ class Page(Handler):
         RequestHandler.render(
             self, template, csrf=token.decode(), base=self.base, asset=self.asset, tab=self.tab,
             navigation=NAVIGATION, flower=self.reverse_url("main"), task=self.task_link,
+            part=lambda text: quote(text, safe=""),
             read_only=self.site.read_only, **values,
         )  # fmt: skip
 

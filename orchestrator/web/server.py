@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.errors import SettingsInvalid
 from orchestrator.settings import Settings
@@ -76,12 +77,20 @@ class FlowerServer:
         return self._link(self._token)
 
     def announce(self) -> None:
-        """Keep the link where only this user can read it. Before anybody is told, and before a process is forked."""
-        self._write(self.link)
+        """Keep the link where only this user can read it. Before anybody is told, and before a process is forked.
+
+        One without a token is no secret, and is not kept.
+        """
+        if self._token is not None:
+            self._write(self.link, *self._links_of_others())
 
     def withdraw(self) -> None:
-        """Remove the link, unless it is that of another Flower by now."""
-        if (self._read() or "").startswith(self.site):
+        """Remove the link, and the file unless another Flower of this folder has one in it."""
+        if self._token is None:
+            return
+        if links := self._links_of_others():
+            self._write(*links)
+        else:
             self.file.unlink(missing_ok=True)
 
     def serve(self) -> int:
@@ -103,35 +112,38 @@ class FlowerServer:
         if self._token is None:
             return None
         start = self._link("")
-        kept = self._read() or ""
-        keyring = Keyring(kept.removeprefix(start) if kept.startswith(start) and kept != start else new_token())
+        kept = next((link.removeprefix(start) for link in self._links() if link.startswith(start)), "")
+        keyring = Keyring(kept or new_token())
         self.renew(keyring)
         return keyring
 
     def renew(self, keyring: Keyring) -> None:
         """The link of the token of now takes the place of the one in the file."""
-        self._write(self._link(keyring.token))
+        self._write(self._link(keyring.token), *self._links_of_others())
 
     def answers(self) -> bool:
         """Whether somebody listens on the port by now."""
-        with _socket(self.address) as probe:
-            return probe.connect_ex((LOOPBACK if self.address == "0.0.0.0" else self.address, self.port)) == 0
+        return _listens(urlsplit(self.site))
 
     def _link(self, token: str | None) -> str:
         return self.site + ("" if token is None else f"?token={token}")
 
-    def _read(self) -> str | None:
+    def _links(self) -> list[str]:
         try:
-            return self.file.read_text().strip()
+            return self.file.read_text().split()
         except (OSError, UnicodeDecodeError):
-            return None
+            return []
 
-    def _write(self, link: str) -> None:
+    def _links_of_others(self) -> list[str]:
+        """Of those that run: one that was killed leaves its link behind."""
+        return [link for link in self._links() if not link.startswith(self.site) and _listens(urlsplit(link))]
+
+    def _write(self, *links: str) -> None:
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.file.with_name(f"{LINK_FILE}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(link + "\n")
+            file.write("".join(f"{link}\n" for link in links))
         fresh.replace(self.file)  # whoever reads it sees the old link or the new one
 
 
@@ -154,6 +166,12 @@ def _matches(text: str, test: Callable[[IPv4Address | IPv6Address], bool]) -> bo
 
 def _socket(address: str) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+
+
+def _listens(site: SplitResult) -> bool:
+    host = site.hostname or ""
+    with _socket(host) as probe:
+        return probe.connect_ex((host, site.port or 0)) == 0
 
 
 def _free_port(address: str, port: int) -> int:

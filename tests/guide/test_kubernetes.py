@@ -141,7 +141,7 @@ def test_the_commands_of_the_containers_and_of_their_probes_exist() -> None:
     [container] = worker["spec"]["template"]["spec"]["containers"]
     scripts = [container[probe]["exec"]["command"][2] for probe in ("startupProbe", "livenessProbe")]
     lines += [script.split("|")[0].split(">")[0] for script in scripts]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         _, name, *words = shlex.split(line)
         known = {option for param in root.get_command(context, name).params for option in param.opts}  # type: ignore[attr-defined]

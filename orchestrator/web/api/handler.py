@@ -51,7 +51,6 @@ class ApiHandler(Handler):
         if not self.routes:
             raise HTTPError(HTTPStatus.NOT_FOUND, "no such path; openapi.json names them all")
         if route is None:
-            self.set_header("Allow", ", ".join(self.routes))
             raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
         return route
 
@@ -83,6 +82,8 @@ class ApiHandler(Handler):
     def write_error(self, status_code: int, **options: Any) -> None:
         error = options.get("exc_info", (None, None))[1]
         self.set_status(status_of(error) if error else HTTPStatus(status_code))
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.routes))
         self.finish(json.dumps(told(error, status_code), ensure_ascii=False) + "\n")
 
 
