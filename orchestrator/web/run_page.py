@@ -19,7 +19,7 @@ from orchestrator.store.rows import in_order
 from orchestrator.web.graph import picture
 from orchestrator.web.sentences import Why, moment
 from orchestrator.web.timeline import bars
-from orchestrator.web.units import unit_of, units
+from orchestrator.web.units import took, unit_of, units
 from orchestrator.web.words import span
 from orchestrator.workflow.expressions import shorten
 from orchestrator.workflow.plan import Plan
@@ -154,7 +154,7 @@ def _row(step: StepRecord, why: str, plan: Plan) -> dict[str, Json]:
         "attempts": step.attempts,
         "started": step.started_at,
         "finished": step.finished_at,
-        "took": span(step.finished_at - step.started_at) if step.finished_at and step.started_at else "",
+        "took": took(step),
         "why": why,
         "depth": step.id.count("["),
     }

@@ -15,7 +15,7 @@ from orchestrator.store.rows import in_order
 from orchestrator.store.runs import RunStore
 from orchestrator.web.run_page import pretty
 from orchestrator.web.sentences import Why
-from orchestrator.web.words import span
+from orchestrator.web.units import took
 from orchestrator.workflow.expressions import expressions_in, render
 from orchestrator.workflow.plan import Plan, PlanStep
 
@@ -95,11 +95,12 @@ def _facts(record: StepRecord, step: PlanStep) -> Iterator[tuple[str, str]]:
         yield "attempt", f"{record.attempts}{most}"
     if record.worker:
         yield "worker", record.worker
-    for name, at in (("ready", record.ready_at), ("started", record.started_at), ("finished", record.finished_at)):
-        if at is not None:
-            yield name, rfc3339(at) or ""
-    if record.started_at and record.finished_at:
-        yield "took", span(record.finished_at - record.started_at)
+    ready = "ready again" if record.attempts > 1 else "ready"
+    times = ((record.ready_at, ready), (record.started_at, "started"), (record.finished_at, "finished"))
+    for at, name in sorted((at, name) for at, name in times if at is not None):
+        yield name, rfc3339(at) or ""
+    if took(record):
+        yield "took", took(record)
     if len(record.hands) > 1:
         yield "went", " to ".join(record.hands)
 

@@ -66,7 +66,15 @@ def _note(record: StepRecord) -> str:
         return "taken over"
     if record.attempts > 1:
         return f"attempt {record.attempts}"
-    return span(record.finished_at - record.started_at) if record.finished_at and record.started_at else ""
+    return took(record)
+
+
+def took(record: StepRecord) -> str:
+    """How long it took: `13 ms`, `2.4 s`, `3m 05s`; nothing for what is not over."""
+    if record.finished_at is None or record.started_at is None:
+        return ""
+    span_ms = record.finished_at - record.started_at
+    return span(span_ms) if span_ms >= 1000 else f"{max(0, span_ms)} ms"
 
 
 def _many(states: Counter[StepState]) -> dict[str, Json]:

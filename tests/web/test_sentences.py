@@ -16,7 +16,7 @@ from tests.cli.texts import plan_of
 RUNNING = RunRecord("01a", "test", "", "hash", RunState.RUNNING, "medium", 0)
 OLD = 1_767_225_600_000  # 2026-01-01
 DONE = StepState.SUCCEEDED
-BAD = StepError("Bad", "no\nway")
+BAD = StepError("Bad", "a\nb")
 
 
 def run(state: RunState = RunState.RUNNING, **fields: Any) -> RunRecord:
@@ -64,10 +64,10 @@ def test_what_the_compiler_adds_is_not_named() -> None:
         (step("a", StepState.PENDING, ready_at=OLD), ("x",), "Ready since @: waits for a free worker of the agent x."),
         (step("a", StepState.PENDING, ready_at=OLD), (), "Ready since @, but no worker of the agent x is online."),
         (step("a", StepState.WAITING, signal="go", retry_at=OLD), (), "Waits for the signal go; at @ it fails."),
-        (step("a", StepState.WAITING, retry_at=OLD, error=BAD), (), "Attempt 0 failed (Bad: no way); tried again at @."),
+        (step("a", StepState.WAITING, retry_at=OLD, error=BAD), (), "Attempt 0 failed (Bad: a b); tried again at @."),
         (step("a", StepState.WAITING, reason="waits for the limit api"), (), "Waits for the limit api."),
         (step("a", StepState.WAITING, child="01b"), (), "Waits for the end of run 01b."),
-        (step("a", StepState.FAILED, attempts=3, error=BAD), (), "Failed after 3 attempts: Bad: no way"),
+        (step("a", StepState.FAILED, attempts=3, error=BAD), (), "Failed after 3 attempts: Bad: a b"),
         (step("a", StepState.RUNNING, progress=0.5, note="reading"), (), "50% reading."),
         (step("a", StepState.SUCCEEDED, attempts=2), (), "At attempt 2."),
         (step("a", StepState.SUCCEEDED, hands=("x", "y")), (), "Went from x to y."),

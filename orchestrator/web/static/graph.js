@@ -256,8 +256,7 @@ export class Graph {
     }
     const now = this.now[id] ?? { state: "", note: "" };
     const count = now.of === undefined ? "" : `${now.done} of ${now.of}${now.failed ? `, ${now.failed} failed` : ""}`;
-    const undone = now.undone ? "undone" : "";
-    const words = [now.state, now.note, count, undone].filter(Boolean).join(" · ");
+    const words = [now.state, now.undone ? "undone" : now.note, count].filter(Boolean).join(" · ");
     parts.tip.textContent = [unit.title, unit.about, words].filter(Boolean).join("\n");
     parts.group.setAttribute("class", `${unit.columns ? "box" : "unit"} ${unit.kind || "step"} ${now.state}`);
     if (parts.state) {

@@ -2,7 +2,7 @@
 // seen are there, so that a thousand of them cost no more than thirty.
 
 const SVG = "http://www.w3.org/2000/svg";
-const ROW = 24, AXIS = 26, AROUND = 6;          // rows drawn above and below what can be seen
+const ROW = 24, AXIS = 26, LETTER = 7.2, AROUND = 6;          // rows drawn above and below what can be seen
 const WORDS = { queue: "queued", run: "ran", retry: "until the next attempt", wait: "waited" };
 const STEPS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 12e5, 18e5,
   36e5, 72e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
@@ -16,7 +16,8 @@ function make(name, attributes, parent) {
 
 export function span(ms) {
   const seconds = Math.max(0, ms) / 1000;
-  if (seconds < 10) return `${+seconds.toFixed(seconds < 1 ? 3 : 1)} s`;
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 10) return `${+seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   const minutes = Math.floor(Math.round(seconds) / 60), rest = Math.round(seconds) % 60;
   if (minutes < 60) return rest ? `${minutes}m ${String(rest).padStart(2, "0")}s` : `${minutes}m`;
@@ -40,6 +41,7 @@ export class Timeline {
     this.rows = rows.filter((row) => bars[row.id]);
     this.bars = bars;
     this.created = created;
+    this.longest = Math.max(0, ...this.rows.map((row) => row.id.length));
     this.end = finished;
     this.skew = Date.now() - now;
     this.later();
@@ -53,7 +55,8 @@ export class Timeline {
   }
 
   draw() {
-    const width = Math.max(this.host.clientWidth, 280), labels = Math.min(220, width * 0.35);
+    const width = Math.max(this.host.clientWidth, 280);
+    const labels = Math.min(220, width * 0.35, this.longest * LETTER + 16);
     this.total = Math.max(1, (this.end ?? Date.now() - this.skew) - this.created);
     this.x = (ms) => labels + (Math.min(ms, this.total) / this.total) * (width - labels - 12);
     this.labels = labels;
@@ -83,7 +86,7 @@ export class Timeline {
   row(row, at) {
     const y = at * ROW;
     const link = make("a", { href: `#step=${encodeURIComponent(row.id)}`, tabindex: -1 }, this.svg);
-    const most = Math.max(4, Math.floor(this.labels / 7.2));
+    const most = Math.max(4, Math.floor((this.labels - 8) / LETTER));
     const name = row.id.length > most ? `${row.id.slice(0, most - 1)}…` : row.id;
     make("title", {}, link).textContent = row.id;
     make("text", { x: 2, y: y + 16, class: "label" }, link).textContent = name;
