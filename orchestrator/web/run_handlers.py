@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from orchestrator.client import Client
 from orchestrator.errors import MessageInvalid
-from orchestrator.records import RunRecord
+from orchestrator.records import RunRecord, rfc3339
 from orchestrator.states import RunState
 from orchestrator.store.listing import RunPage
 from orchestrator.web import words
@@ -70,6 +70,7 @@ def _row(run: RunRecord, progress: Any, now: int) -> dict[str, Any]:
         "percent": None if done is None else round(100 * done),
         "age": words.age(run.created_at, now),
         "created": words.moment(run.created_at),
+        "created_at": rfc3339(run.created_at),
         "created_ms": run.created_at,
         "took": words.span(took_ms) if run.started_at or run.finished_at else "",
         "started_ms": "" if run.finished_at else run.started_at or "",

@@ -34,11 +34,16 @@ def span(span_ms: int | None) -> str:
 
 
 def age(at_ms: int | None, now: int) -> str:
-    """`just now`, `42 s ago`, `3d 4h ago`."""
+    """`just now`, `42 s ago`, `3 min ago`, `5 h ago`, `2 d ago`."""
     if at_ms is None:
         return ""
-    passed = now - at_ms
-    return "just now" if passed < 1000 else f"{span(passed // 1000 * 1000).replace('.0', '')} ago"
+    seconds = (now - at_ms) // 1000
+    if seconds < 1:
+        return "just now"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def moment(at_ms: int | None) -> str:

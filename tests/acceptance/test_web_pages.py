@@ -1,4 +1,4 @@
-"""The pages of a running Flower, with real workers: what they show, what they escape, how they link to Flower and back."""
+"""The pages of a running Flower, with real workers: what they show, what they escape, where they lead."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_run_leads_to_its_tasks_in_flower_and_they_lead_back(up: Up, browser: 
 
 def test_agents_are_shown_with_their_queues_and_workers(up: Up, browser: Browser) -> None:
     seen = see(browser, "/workflows/agents")
-    assert all(word in seen.words for word in ("echo", "slow", "online", "emergency", "low", "talking"))
+    assert all(word in seen.words for word in ("echo", "slow", "online", "Emergency", "Low", "talking"))
     assert "/workflows/messages?agent=echo" in seen.links
     [worker] = next(agent["workers"] for agent in up.project.json("agents") if agent["name"] == "echo")
     assert any(link.startswith("/worker/") and worker.split("@")[0] in link for link in seen.links)

@@ -21,7 +21,13 @@
     const hours = Math.floor(minutes / 60);
     return hours < 48 ? `${hours}h ${pad(minutes % 60)}m` : `${Math.floor(hours / 24)}d ${hours % 24}h`;
   };
-  const age = (ms) => (ms < 1000 ? "just now" : `${span(Math.floor(ms / 1000) * 1000).replace(".0", "")} ago`);
+  const age = (ms) => {
+    const seconds = Math.floor(ms / 1000);
+    if (seconds < 1) return "just now";
+    for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]])
+      if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ago`;
+    return `${seconds} s ago`;
+  };
   const cell = (row, name) => row.querySelector(`[data-cell=${name}]`);
   const write = (element, text) => {
     if (element.textContent !== text) element.textContent = text;

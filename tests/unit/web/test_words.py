@@ -22,7 +22,7 @@ def test_spans(span_ms: int | None, told: str) -> None:
 
 def test_ages() -> None:
     assert [age(at, 100_000) for at in (None, 100_500, 99_500, 95_400, 40_000)] == [
-        "", "just now", "just now", "4 s ago", "1m 00s ago",
+        "", "just now", "just now", "4 s ago", "1 min ago",
     ]  # fmt: skip
 
 
