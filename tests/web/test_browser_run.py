@@ -279,6 +279,27 @@ def test_read_only_pages_have_no_button_that_changes_anything(crew: Team, browse
     assert made.complaints == []
 
 
+def test_a_window_that_nobody_sees_gives_its_connection_back_and_catches_up(crew: Team, window: Windows) -> None:
+    file = crew.new_file()
+    run = crew.submit(HOLDS, {"path": str(file)})
+    crew.wait_for_start(run, "hold")
+    made = window()
+    page = made.open_run(run.id)
+    expect(page.locator("#live")).to_have_text("yes")
+    see = """(hidden) => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    with page.expect_event("requestfailed", lambda request: "/events?" in request.url):
+        page.evaluate(see, True)
+    file.touch()
+    run.wait(20)
+    expect(page.locator("#status")).to_have_text("running")
+    page.evaluate(see, False)
+    expect(page.locator("#status")).to_have_text("succeeded")
+    assert len([address for address in made.requests if "/events?" in address]) == 2
+
+
 def test_nothing_breaks_wcag_aa_in_light_and_dark(crew: Team, window: Windows, axe: str) -> None:
     waits = waiting(crew, NESTED, "ask")
     failed = crew.run("steps: [{id: bad, agent: hand, task: fail}, {id: never, agent: hand, task: echo}]")

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from orchestrator import StepState
 from orchestrator.errors import RunNotFound, UnknownStep
+from orchestrator.web.api.schemas import SCHEMAS
 from orchestrator.web.run_page import MOST_ITEMS, embedded, run_news, run_view
 from orchestrator.web.step_page import LONGEST, step_view
 from tests.acceptance.team import SECRET, Team
@@ -127,6 +129,14 @@ def test_runs_and_steps_that_do_not_exist(crew: Team) -> None:
     run = crew.run("steps: [{id: a, set: {x: 1}}]")
     with pytest.raises(UnknownStep):
         step_view(crew.client, run.id, "b")
+
+
+def test_what_the_api_gives_fits_its_schemas(crew: Team) -> None:
+    run = crew.run("steps: [{id: bad, agent: hand, task: fail, with: {message: no}}]")
+    shown = {"RunView": run_news(crew.client, run.id), "StepView": step_view(crew.client, run.id, "bad")}
+    for name, document in shown.items():
+        schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": SCHEMAS}}
+        Draft202012Validator(schema).validate(json.loads(json.dumps(document)))
 
 
 def test_nothing_in_the_data_can_end_the_script_around_it() -> None:

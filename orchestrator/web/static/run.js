@@ -283,27 +283,28 @@ function apply(news) {
   showRows(before.rows);
   showEvents(before.last_event);
   panel.update(view.rows);
-  if (view.over) tick();
+  if (!view.over || before.over) return;
+  tick();
+  follow();
 }
 
+// A browser has few connections to one server, so a window that nobody sees gives its own back.
+let source = null;
+
 function follow() {
-  const source = new EventSource(`${run}/events?after=${encodeURIComponent(view.last_event)}`);
+  source?.close();
+  source = null;
+  if (view.over) at("live").textContent = "the run is over";
+  if (view.over || document.hidden) return;
+  source = new EventSource(`${run}/events?after=${encodeURIComponent(view.last_event)}`);
   source.addEventListener("open", () => {
     at("live").textContent = "yes";
     soon();                                     // what happened while nobody listened
   });
   source.addEventListener("error", () => {
-    at("live").textContent = view.over ? "the run is over" : "no: the server does not answer; trying again";
+    at("live").textContent = "no: the server does not answer; trying again";
   });
-  for (const name of view.event_names) {
-    source.addEventListener(name, () => {
-      soon();
-      if (name.startsWith("run.") && /succeeded|failed|cancelled/.test(name)) {
-        source.close();
-        at("live").textContent = "the run is over";
-      }
-    });
-  }
+  for (const name of view.event_names) source.addEventListener(name, soon);
 }
 
 // --- which step is open --------------------------------------------------------------------------------------------
@@ -326,7 +327,8 @@ tick();
 setInterval(tick, 1000);
 addEventListener("hashchange", openFromAddress);
 openFromAddress();
-if (!view.over) follow();
+document.addEventListener("visibilitychange", follow);
+follow();
 requestAnimationFrame(() => requestAnimationFrame(() => {
   performance.measure("run-draw", { start: started, end: performance.now() });
 }));
