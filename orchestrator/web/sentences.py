@@ -14,6 +14,7 @@ from orchestrator.workflow.plan import Plan, PlanStep
 
 _NAMES = 3  # steps that a sentence names; the others it counts
 _LONGEST = 300  # characters of an error's message; the whole of it stands beside the step
+_PHASES = {"on_failure": "Runs only if the run fails.", "finally": "Runs at the end, however the run ends."}
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -43,6 +44,10 @@ class Why:
     def about(self, record: StepRecord) -> str:
         """The sentence of one step, as `in_order` of the store gives it; empty where its state says all."""
         step = self._steps[base_of(record.id)]
+        if record.id not in self._known and step.depth > record.id.count("["):
+            return f"Runs once for each item of {step.each}."
+        if record.id not in self._known and step.phase in _PHASES:
+            return _PHASES[step.phase]
         if record.state is StepState.PENDING:
             return self._pending(record, step)
         if record.state is StepState.WAITING:

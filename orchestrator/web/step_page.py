@@ -11,11 +11,12 @@ from orchestrator.documents import error_document
 from orchestrator.errors import ExpressionError, UnknownStep
 from orchestrator.ids import base_of
 from orchestrator.records import RunRecord, StepRecord, rfc3339
+from orchestrator.states import StepState
 from orchestrator.store.rows import in_order
 from orchestrator.store.runs import RunStore
 from orchestrator.web.run_page import pretty
 from orchestrator.web.sentences import Why
-from orchestrator.web.units import took
+from orchestrator.web.units import took, unit_of, units
 from orchestrator.workflow.expressions import expressions_in, render
 from orchestrator.workflow.plan import Plan, PlanStep
 
@@ -35,9 +36,11 @@ def step_view(client: Client, run_id: str, step_id: str) -> dict[str, Json]:
         store = client.store
         run, plan, known = store.read_run(run_id), store.read_plan(run_id), store.read_steps(run_id)
     steps = {step.id: step for step in in_order(plan, known, run.state)}
-    if step_id not in steps:
+    step = plan.by_id.get(base_of(step_id))
+    if step is None or step.internal or (step_id not in steps and step_id != step.id):
         raise UnknownStep(f"no step {step_id!r} in run {run_id}", run_id=run_id)
-    record, step = steps[step_id], plan.by_id[base_of(step_id)]
+    # One of a phase that has not begun, or one inside a foreach, of which there are only those of the items.
+    record = steps.get(step_id) or StepRecord(step_id, StepState(units(plan, known, run.state)[unit_of(step)]["state"]))
     inner = plan.by_id.get(f"{step.id}.item") if "[" in step_id else None
     online = {agent["name"] for agent in client.agents() if agent["workers"]}
     with client.asking():
@@ -60,7 +63,7 @@ def step_view(client: Client, run_id: str, step_id: str) -> dict[str, Json]:
         "items": [
             {"id": name, "state": other.state.value}
             for name, other in steps.items()
-            if name.startswith(f"{step_id}[") and "[" not in name[len(step_id) + 1 :]
+            if name.startswith(f"{step_id}[") and name.count("[") == max(step_id.count("[") + 1, step.depth)
         ][:MOST_ITEMS],
         "child": record.child,
         "task": _stored_id(record.id, inner or step) if (inner or step).agent and record.attempts else None,

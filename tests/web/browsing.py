@@ -96,7 +96,9 @@ class Window:
     def open_run(self, run_id: str) -> Page:
         """The page of a run, as soon as its graph can be seen."""
         page = self.open(f"/workflows/{run_id}")
-        page.wait_for_function("performance.getEntriesByName('run-draw').length")
+        # Not by `wait_for_function`, which the policy of the page refuses.
+        drawn = "performance.getEntriesByName('run-draw').length"
+        wait_until(lambda: page.evaluate(drawn), what="the graph", timeout_s=20)
         return page
 
     def violations(self, axe: str) -> list[str]:

@@ -124,9 +124,9 @@ def test_a_colour_changes_live_and_nothing_else_is_touched(crew: Team, window: W
     before = unit(page, "hold").locator(".face").evaluate("(face) => getComputedStyle(face).fill")
     page.evaluate("""() => {
         window.touched = [];
-        const first = document.querySelector('#graph [data-unit=first]');
+        window.first = document.querySelector('#graph [data-unit=first]');
         new MutationObserver((all) => window.touched.push(...all.map((one) => one.target.nodeName)))
-          .observe(first, {subtree: true, childList: true, attributes: true, characterData: true});
+          .observe(window.first, {subtree: true, childList: true, attributes: true, characterData: true});
     }""")
     file.touch()
     expect(unit(page, "hold")).to_have_class(is_in("succeeded"))
@@ -134,7 +134,7 @@ def test_a_colour_changes_live_and_nothing_else_is_touched(crew: Team, window: W
     expect(page.locator("#status")).to_have_text("succeeded")
     expect(page.locator("#live")).to_have_text("the run is over")
     assert unit(page, "hold").locator(".face").evaluate("(face) => getComputedStyle(face).fill") != before
-    assert page.evaluate("window.touched") == []  # and it is there: the page was not loaded again
+    assert page.evaluate("[window.touched, window.first.isConnected]") == [[], True]  # nor was the page loaded again
     expect(page.locator("#rows tr", has_text="last").locator(".badge")).to_have_text("succeeded")
     expect(page.locator("#events tr").first).to_contain_text("run.succeeded")
 
@@ -319,17 +319,25 @@ def test_a_thousand_steps_are_drawn_in_two_seconds_and_updated_in_a_tenth(crew: 
         f"  - parallel: [{', '.join(f'{{id: s{layer}-{at}, agent: many, task: echo}}' for at in range(20))}]\n"
         for layer in range(50)
     )
-    hold = '  - {id: hold, agent: hand, task: hold, with: {until: "${{ inputs.path }}"}}\n'
-    file = crew.new_file()
-    run = crew.submit("inputs: {path: {type: string}}\nsteps:\n" + hold + layers, {"path": str(file)})
-    crew.wait_for_start(run, "hold")
+    holds = "".join(
+        f'  - {{id: {name}, agent: hand, task: hold, with: {{until: "${{{{ inputs.{name} }}}}"}}}}\n'
+        for name in ("first", "second")
+    )
+    files = {"first": crew.new_file(), "second": crew.new_file()}
+    run = crew.submit(
+        f"inputs: {{first: {{type: string}}, second: {{type: string}}}}\nsteps:\n{holds}{layers}",
+        {name: str(file) for name, file in files.items()},
+    )
+    crew.wait_for_start(run, "first")
     made = window(viewport={"width": 1400, "height": 1000})
     page = made.open_run(run.id)
-    assert page.locator("#graph .unit").count() == 1001
-    drawn_ms = page.evaluate("performance.getEntriesByName('run-draw')[0]").get("startTime") + page.evaluate(
-        "performance.getEntriesByName('run-draw')[0].duration"
+    assert page.locator("#graph .unit").count() == 1002
+    drawn_ms = page.evaluate(
+        "(({startTime, duration}) => startTime + duration)(performance.getEntriesByName('run-draw')[0])"
     )
     expect(page.locator("#live")).to_have_text("yes")
+    updates = "performance.getEntriesByName('run-update').map((one) => one.duration)"
+    # What the main thread does for an update, painting included, in processor time: others work on this machine too.
     clock = made.context.new_cdp_session(page)
     clock.send("Performance.enable", {"timeDomain": "threadTicks"})
 
@@ -337,13 +345,18 @@ def test_a_thousand_steps_are_drawn_in_two_seconds_and_updated_in_a_tenth(crew: 
         metrics = clock.send("Performance.getMetrics")["metrics"]
         return 1000 * float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
-    looks = "performance.getEntriesByName('run-update').length"
-    before, count = busy_ms(), page.evaluate(looks)
-    file.touch()
+    wait_until(lambda: page.evaluate(updates), what="the look when the stream opened", timeout_s=10)
+    spent, count = busy_ms(), len(page.evaluate(updates))
+    files["first"].touch()
+    runs = "document.querySelector('[data-unit=second]').matches('.running')"
+    wait_until(lambda: page.evaluate(runs), what="the colour of the second", timeout_s=10, every_s=0.25)
+    update_ms = (busy_ms() - spent) / (len(page.evaluate(updates)) - count)
+    files["second"].touch()
     expect(page.locator("#status")).to_have_text("succeeded", timeout=30_000)
-    wait_until(lambda: page.locator("#graph .unit.succeeded").count() == 1001, what="all colours", timeout_s=10)
-    update_ms = (busy_ms() - before) / (page.evaluate(looks) - count)
-    print(f"drawn after {drawn_ms:.0f} ms; {update_ms:.0f} ms of the main thread for each update")
+    assert page.locator("#graph .unit.succeeded").count() == 1002
+    rush_ms = max(page.evaluate(updates))
+    print(f"drawn after {drawn_ms:.0f} ms; an update takes {update_ms:.0f} ms, the script of hundreds {rush_ms:.0f} ms")
     assert drawn_ms < 2000
     assert update_ms < 100
+    assert rush_ms < 100
     assert page.locator("#timeline a").count() < 100

@@ -116,6 +116,19 @@ def test_a_step_that_has_not_started_shows_its_input_as_written(crew: Team) -> N
     run.cancel()
 
 
+def test_what_the_graph_shows_and_no_row_does_can_be_opened_too(crew: Team) -> None:
+    run = crew.run(
+        """
+        steps: [{id: nest, foreach: [c, d], steps: [{id: inner, agent: many, task: echo}]}]
+        on_failure: [{id: alert, agent: many, task: echo}]
+        """
+    )
+    inner, alert = (step_view(crew.client, run.id, name) for name in ("inner", "alert"))
+    assert (inner["state"], inner["why"]) == ("succeeded", "Runs once for each item of nest.")
+    assert [item["id"] for item in inner["items"]] == ["inner[0]", "inner[1]"]
+    assert (alert["state"], alert["why"], alert["items"]) == ("skipped", "Runs only if the run fails.", [])
+
+
 def test_a_large_output_is_cut(crew: Team) -> None:
     run = crew.run("steps: [{id: big, agent: hand, task: large, with: {size: 200000}}]")
     shown = step_view(crew.client, run.id, "big")

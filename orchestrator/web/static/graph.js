@@ -1,45 +1,12 @@
 // The graph of a run: boxes, steps and edges as SVG. Where things stand follows from the columns that the server gives;
 // how things stand changes with `update`, which touches only the units that changed.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { icon, make, Ruler } from "./svg.js";
+
 const WIDTH = 208, HEIGHT = 62, BAR = 12;       // of a step; of the progress below it
 const GAP_X = 46, GAP_Y = 14, PAD = 14, HEAD = 30;
 const CELL = 14, CELLS_IN_ROW = 13, MOST_CELLS = 104;
 const REACH = 180;                              // how far down the middle of something tall may be
-const ICONS = {
-  pending: "○", running: "▶", waiting: "◔", succeeded: "✓", failed: "✕", cancelled: "⊘", skipped: "»",
-};
-
-export function icon(state) {
-  return ICONS[state] ?? "○";
-}
-
-function make(name, attributes = {}, parent = null) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  parent?.append(element);
-  return element;
-}
-
-// Text that ends with "…" where it would be wider than the pixels there are.
-class Ruler {
-  constructor(host) {
-    this.context = document.createElement("canvas").getContext("2d");
-    this.family = getComputedStyle(host).fontFamily;
-  }
-
-  fit(text, room, font) {
-    this.context.font = `${font} ${this.family}`;
-    if (this.context.measureText(text).width <= room) return text;
-    let [low, high] = [0, text.length];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.context.measureText(`${text.slice(0, middle)}…`).width <= room) low = middle;
-      else high = middle - 1;
-    }
-    return `${text.slice(0, low)}…`;
-  }
-}
 
 export class Graph {
   // units: id -> {kind, title, about, columns, edges}; the box of all is "". now: id -> {state, note, of, done, failed}.
@@ -166,7 +133,7 @@ export class Graph {
     const group = make("g", { class: "box", "data-unit": id }, this.svg);
     make("rect", { x, y, width, height, rx: 10 }, group);
     const parts = { group, room: width - 2 * PAD };
-    const link = unit.kind in { parallel: 0, steps: 0, branch: 0, phase: 0 } ? group : this.link(id, group);
+    const link = unit.kind === "loop" || unit.kind === "foreach" ? this.link(id, group) : group;
     parts.tip = make("title", {}, link);
     const right = unit.kind === "foreach" ? 24 : 0;
     parts.title = make("text", { x: x + PAD, y: y + 20, class: "box-title" }, link);

@@ -1,14 +1,15 @@
 // The page of one run. Its data comes with it; after that each event of the run calls for news, and only what is new is
 // drawn. What people and agents wrote reaches the page as text, never as HTML.
 
+import { showQuestions } from "./asks.js";
 import { element } from "./dom.js";
 import { Graph } from "./graph.js";
-import { span, Timeline } from "./timeline.js";
-import { StepPanel } from "./step.js";
 import { api, post, readOnly } from "./server.js";
+import { StepPanel } from "./step.js";
+import { addEvents, StepTable } from "./tables.js";
+import { span, Timeline } from "./timeline.js";
 
 const SOONEST_MS = 150, LATEST_MS = 5000;       // between two looks at the run
-const MOST_EVENTS = 200;
 const started = performance.now();
 const at = (id) => document.getElementById(id);
 const data = at("view");
@@ -17,10 +18,7 @@ const run = api(`runs/${view.run_id}`);
 
 // --- what is drawn -----------------------------------------------------------------------------------------------
 
-function items(id) {
-  return (byParent.get(id) ?? []);
-}
-
+// The rows of the items of each foreach.
 function groupItems(rows) {
   const found = new Map();
   for (const row of rows) {
@@ -34,10 +32,10 @@ function groupItems(rows) {
 }
 
 let byParent = groupItems(view.rows);
-const graph = new Graph(at("graph"), view.graph, view.units, items);
+const graph = new Graph(at("graph"), view.graph, view.units, (id) => byParent.get(id) ?? []);
 const timeline = new Timeline(at("timeline"), view);
 const panel = new StepPanel(at("step"), { run, task: data.dataset.task, graph, act });
-const rows = new Map([...at("rows").rows].map((tr, place) => [view.rows[place].id, tr]));
+const table = new StepTable(at("rows"), view.rows);
 
 function showHead() {
   document.title = `${view.workflow} ${view.status} · Workflows`;
@@ -54,7 +52,7 @@ function showHead() {
   }));
   showError(view.error);
   showActions();
-  showQuestions();
+  showQuestions(at("asks"), readOnly ? [] : view.asks, act);
 }
 
 function showError(error) {
@@ -67,60 +65,6 @@ function showError(error) {
   }
   at("error-trace").classList.toggle("hidden", !error.traceback);
   at("error-trace").querySelector("pre").textContent = error.traceback ?? "";
-}
-
-function showRow(row) {
-  let tr = rows.get(row.id);
-  if (!tr) {
-    tr = element("tr", "", { role: "row" });
-    for (const label of ["Step", "State", "Agent", "Attempt", "Started", "Took", "Why"]) {
-      const number = label === "Attempt" || label === "Took";
-      tr.append(element("td", "", { role: "cell", "data-label": label, class: number ? "number" : "" }));
-    }
-    tr.cells[0].append(element("a", row.id, { href: `#step=${encodeURIComponent(row.id)}` }));
-    tr.cells[1].append(element("span"));
-    rows.set(row.id, tr);
-  }
-  tr.className = `depth-${Math.min(row.depth, 3)}`;
-  const badge = tr.cells[1].firstChild;
-  badge.className = `badge ${row.state}`;
-  const started = row.started ? new Date(row.started).toISOString().slice(11, 19) : "";
-  const texts = [, , row.agent, row.attempts || "", started, row.took, row.why];
-  badge.textContent = row.state;
-  for (let cell = 2; cell < texts.length; cell++) tr.cells[cell].textContent = texts[cell];
-  return tr;
-}
-
-function showRows(before) {
-  const known = new Map(before.map((row) => [row.id, JSON.stringify(row)]));
-  const changed = new Set(view.rows.filter((row) => known.get(row.id) !== JSON.stringify(row)));
-  changed.forEach(showRow);
-  const order = view.rows.map((row) => row.id);
-  if (order.join() === before.map((row) => row.id).join()) return;
-  at("rows").replaceChildren(...order.map((id) => rows.get(id)));
-  for (const id of rows.keys()) if (!known.has(id) && !order.includes(id)) rows.delete(id);
-}
-
-function showEvents(after) {
-  const fresh = view.events.filter((event) => compare(event.id, after) > 0);
-  const table = at("events");
-  table.prepend(...fresh.reverse().map((event) => {
-    const tr = element("tr", "", { role: "row" });
-    const cells = { Time: event.at.slice(11, 23), Event: event.name, Step: event.step ?? "",
-      Attempt: event.attempt ?? "", Says: event.says };
-    for (const [label, text] of Object.entries(cells)) {
-      const kind = { Attempt: "number", Time: "nowrap" }[label] ?? "";
-      tr.append(element("td", text, { role: "cell", "data-label": label, class: kind }));
-    }
-    return tr;
-  }));
-  while (table.rows.length > MOST_EVENTS) table.lastElementChild.remove();
-}
-
-// Ids of events are `MILLISECONDS-NUMBER`.
-function compare(one, other) {
-  const [a, b] = [one, other].map((id) => id.split("-").map(Number));
-  return a[0] - b[0] || (a[1] ?? 0) - (b[1] ?? 0);
 }
 
 function tick() {
@@ -172,50 +116,6 @@ function showActions() {
     button.addEventListener("click", call);
     return button;
   }));
-}
-
-// A form for each step that somebody has to approve. Those that are there stay as they are: somebody may be typing.
-function showQuestions() {
-  const open = new Map(view.asks.map((ask) => [ask.step, ask]));
-  for (const form of at("asks").querySelectorAll("form")) {
-    if (!open.delete(form.dataset.step)) form.remove();
-  }
-  if (!readOnly) for (const ask of open.values()) at("asks").append(question(ask));
-  at("asks").classList.toggle("hidden", !at("asks").querySelector("form"));
-}
-
-function question({ step, signal, until }) {
-  const form = element("form", "", { class: "ask", "data-step": step });
-  const id = `ask-${step}`;
-  const head = element("p");
-  head.append(element("strong", step), ` waits for the signal ${signal}${until ? `, until ${until}` : ""}.`);
-  const input = element("textarea", "", { id: `${id}-data`, rows: 2, spellcheck: "false", "aria-describedby": `${id}-help` });
-  const reason = element("input", "", { id: `${id}-reason`, type: "text" });
-  const approve = element("button", "Approve", { type: "submit", class: "primary" });
-  const reject = element("button", "Reject", { type: "button", class: "danger" });
-  const problem = element("p", "", { class: "error", role: "alert" });
-  const yes = element("div"), no = element("div");
-  yes.append(element("label", "Answer, as JSON", { for: input.id }), input,
-    element("p", 'Becomes the output of the step; left empty: {"approved": true}', { id: `${id}-help`, class: "muted" }),
-    approve);
-  no.append(element("label", "Reason", { for: reason.id }), reason,
-    element("p", "Becomes the error of the step.", { class: "muted" }), reject);
-  form.append(head, yes, no, problem);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const body = { step };
-    try {
-      if (input.value.trim()) body.data = JSON.parse(input.value);
-    } catch (error) {
-      problem.textContent = `The answer is no JSON: ${error.message}`;
-      input.setAttribute("aria-invalid", "true");
-      input.focus();
-      return;
-    }
-    act("approve", body, `${step} is approved.`);
-  });
-  reject.addEventListener("click", () => act("reject", { step, reason: reason.value || null }, `${step} is rejected.`));
-  return form;
 }
 
 function showTools() {
@@ -280,8 +180,8 @@ function apply(news) {
   showHead();
   graph.update(view.units);
   timeline.update(view);
-  showRows(before.rows);
-  showEvents(before.last_event);
+  table.update(view.rows);
+  addEvents(at("events"), view.events, before.last_event);
   panel.update(view.rows);
   if (!view.over || before.over) return;
   tick();

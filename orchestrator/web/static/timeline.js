@@ -1,18 +1,12 @@
 // The timeline of a run: a row for each step, bars for how long it was queued, ran and waited. Only the rows that can be
 // seen are there, so that a thousand of them cost no more than thirty.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { make } from "./svg.js";
+
 const ROW = 24, AXIS = 26, LETTER = 7.2, AROUND = 6;          // rows drawn above and below what can be seen
 const WORDS = { queue: "queued", run: "ran", retry: "until the next attempt", wait: "waited" };
 const STEPS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 12e5, 18e5,
   36e5, 72e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
-
-function make(name, attributes, parent) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  parent.append(element);
-  return element;
-}
 
 export function span(ms) {
   const seconds = Math.max(0, ms) / 1000;
@@ -27,10 +21,8 @@ export function span(ms) {
 export class Timeline {
   constructor(host, view) {
     this.host = host;
-    this.svg = make("svg", { role: "group", "aria-label": "Bars over time" }, host);
-    this.axis = document.createElementNS(SVG, "svg");
-    this.axis.setAttribute("class", "axis");
-    this.axis.setAttribute("aria-hidden", "true");
+    this.svg = make("svg", { role: "group", "aria-label": "Bars over time" });
+    this.axis = make("svg", { class: "axis", "aria-hidden": "true" });
     host.replaceChildren(this.axis, this.svg);
     host.addEventListener("scroll", () => this.later(), { passive: true });
     new ResizeObserver(() => this.later()).observe(host);
