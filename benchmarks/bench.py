@@ -70,6 +70,7 @@ class Session:
         for at in range(count):
             for side in self._where.sides:
                 if at < case.few.get(side.name, count) and "left_out" not in systems.get(side.name, {}):
+                    self._where.settle()
                     try:
                         taken.setdefault(side.name, []).append(case.request(self._where, side))
                     except LeftOut as error:

@@ -99,6 +99,10 @@ class Place:
         stats = self.server.info("stats")
         return stats["total_net_input_bytes"], stats["total_net_output_bytes"]
 
+    def settle(self) -> None:
+        """Wait for the end of a rewrite of the append-only file, which what another side has sent may have begun."""
+        until(lambda: not self.server.info("persistence")["aof_rewrite_in_progress"], "the append-only file")
+
     def commands(self) -> int:
         """How many commands the server has processed so far, those inside scripts and this one too."""
         return int(self.server.info("stats")["total_commands_processed"])

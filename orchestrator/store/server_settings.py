@@ -20,7 +20,7 @@ from orchestrator.store.connection import visit
 logger = logging.getLogger(__name__)
 
 #: Checks that workers insist on. A power cut is not among them: how much that may cost is the user's choice.
-NEEDED = ("durability", "eviction", "access")
+NEEDED = ("cluster", "durability", "eviction", "access")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _ASKED = (
     "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save", "maxmemory", "maxmemory-policy",
@@ -72,7 +72,10 @@ def require_strong_server(settings: Settings, *, may_be_away: bool = False) -> N
 
 
 def judge_settings(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
-    """Look at the settings of a server: a finding for each check."""
+    """Look at the settings of a server: a finding for each check; `cluster` only where it is one."""
+    if _in_cluster(client):
+        detail = "a node of a Redis Cluster, which keeps what one script changes on several nodes"
+        yield Finding("cluster", "fail", detail, "take a server without cluster mode; docs/scaling.md says why")
     config = _config(client)
     if not config:
         advice = "make sure that appendonly is yes, maxmemory-policy noeviction, and that it asks for a password"
@@ -93,6 +96,14 @@ def _config(client: redis.Redis) -> dict[str, str]:
         return {}
     config = {name: str(found.get(name, "")) for name in _ASKED}
     return config if config["appendonly"] else {}
+
+
+def _in_cluster(client: redis.Redis) -> bool:
+    try:
+        info: Any = client.info("cluster")
+    except redis.ResponseError:
+        return False  # we may not ask
+    return bool(info.get("cluster_enabled"))
 
 
 def _append_only_file(client: redis.Redis, config: dict[str, str]) -> Finding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,8 @@ from orchestrator.records import Event
 from orchestrator.store.connection import blocking, guard
 
 BLOCK_MS = 200  # how long a run that somebody begins to follow may wait for its first events
-News = list[Event] | None  # None: the store is away
+AWAY_S = 1.0  # between two looks for a store that does not answer; its followers hear the heartbeats meanwhile
+News = list[Event] | None  # None: nothing more will come
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class EventHub:
 
     @contextmanager
     def following(self, run_id: str, after: str) -> Iterator[asyncio.Queue[News]]:
-        """A queue of what has happened in a run behind an event, and of what happens. None in it: the store is away."""
+        """A queue of what has happened in a run behind an event, and of what happens. None in it: it is over."""
         follower, loop = _Follower(run_id, after), asyncio.get_running_loop()
         with self._lock:
             self._followers.add(follower)
@@ -60,14 +62,20 @@ class EventHub:
                 self._followers.discard(follower)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (followers := self._all()) is not None:
-            try:
-                self._look(loop, followers)
-            except StoreUnavailable as error:
-                log.warning("%s", error.message)
-                self._end(loop)
-            except RuntimeError:  # the loop is closed: the process ends
-                return
+        away = False
+        try:
+            while (followers := self._all()) is not None:
+                try:
+                    self._look(loop, followers)
+                    away = False
+                except StoreUnavailable as error:
+                    if not away:
+                        log.warning("%s", error.message)
+                    away = True
+                    time.sleep(AWAY_S)  # nothing could wake it: the store is what it waits for
+        except Exception:
+            log.exception("nobody hears of events any more; a browser asks again")
+            self._end(loop)
 
     def _all(self) -> list[_Follower] | None:
         """Those who follow now. None: nobody, and the thread ends."""
@@ -92,11 +100,12 @@ class EventHub:
                 loop.call_soon_threadsafe(follower.queue.put_nowait, events)
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Nobody waits in vain: a browser asks again, from where it was."""
+        """Nobody waits in vain."""
         with self._lock:
-            gone, self._followers = self._followers, set()
-        for follower in gone:
-            loop.call_soon_threadsafe(follower.queue.put_nowait, None)
+            gone, self._followers, self._running = self._followers, set(), False
+        if not loop.is_closed():  # the process ends
+            for follower in gone:
+                loop.call_soon_threadsafe(follower.queue.put_nowait, None)
 
 
 def _place(event_id: str) -> tuple[int, int]:

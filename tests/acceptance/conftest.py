@@ -15,10 +15,11 @@ _OF_MESSAGES = ("cli_messages", "memory_sink", "messages", "migration", "own_ser
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests apart into two groups, within which they run one after the other: they measure time."""
+    """Keep these tests apart into groups, within which they run one after the other: they measure time."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            group = "messages" if item.path.stem.removeprefix("test_") in _OF_MESSAGES else "runs"
+            name = item.path.stem.removeprefix("test_")
+            group = "web" if name.startswith("web_") else "messages" if name in _OF_MESSAGES else "runs"
             item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -345,6 +345,26 @@ def test_handoffs_are_shown_with_their_custody(up: Up, browser: Browser, fits: A
 # --- the store is away ----------------------------------------------------------------------------------------------
 
 
+def test_who_follows_a_run_hears_of_it_again_when_the_store_is_back(up: Up, browser: Browser) -> None:
+    run_id = waits(browser)
+    server = embedded.status(up.project.folder / "state").pid
+    assert server
+    with browser.stream(f"{API}/runs/{run_id}/events") as events:
+        for event in events:
+            if event.get("event") == "step.waiting":
+                os.kill(server, signal.SIGKILL)
+                wait_until(
+                    lambda: embedded.status(up.project.folder / "state").pid not in (None, server),
+                    what="another server", timeout_s=15,
+                )  # fmt: skip
+                wait_until(
+                    lambda: browser.post(f"{API}/runs/{run_id}/approve", {"step": "sign"}).status != 503,
+                    what="the approval", timeout_s=15,
+                )  # fmt: skip
+            last = event
+    assert last["event"] in ("run.succeeded", "run.failed")
+
+
 def test_a_frozen_store_is_503_within_the_deadline_and_blocks_nobody(up: Up, browser: Browser, fits: Any) -> None:
     server = embedded.status(up.project.folder / "state").pid
     assert server

@@ -14,7 +14,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import embedded
 from orchestrator.store.connection import visit
 from orchestrator.store.server_settings import judge_settings, require_strong_server
-from tests.faults.servers import free_port
+from tests.faults.servers import Server, free_port
 
 GOOD = {
     "appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no", "save": "",
@@ -65,6 +65,14 @@ def test_nothing_is_wrong_with_the_best_settings(client: redis.Redis, server: em
     settings = Settings(url=server.url)
     assert failing(client, settings) == []
     require_strong_server(settings)
+
+
+def test_a_node_of_a_cluster_is_refused(tmp_path: Path) -> None:
+    with Server(tmp_path / "node", tcp=True, cluster_enabled="yes") as node:
+        with visit(node.url, deadline_s=5) as connection:
+            assert [check for check, _ in failing(connection, Settings(url=node.url))] == ["cluster"]
+        with pytest.raises(ServerTooWeak, match="cluster: a node of a Redis Cluster"):
+            require_strong_server(Settings(url=node.url))
 
 
 @pytest.mark.parametrize(("changes", "check", "says"), WEAK, ids=str)

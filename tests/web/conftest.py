@@ -1,4 +1,5 @@
-"""One team, one Flower and one browser for all tests of the pages."""
+"""One team, one Flower and one browser for all tests of this folder; not of the session, because while Playwright runs,
+its event loop is that of the thread, and other tests have loops of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     """One worker for `hand` (processes) and one for `many` (threads), on an embedded server."""
     with team(tmp_path_factory.mktemp("web")) as made:
@@ -29,18 +30,18 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return install_axe(tmp_path_factory.mktemp("npm"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def opened(crew: Team, browser: Browser) -> Iterator[tuple[str, Any]]:
     """A Flower whose link was used: its address, and the cookies of whoever used it."""
     with flower(crew) as link:
