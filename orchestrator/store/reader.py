@@ -104,6 +104,11 @@ class RunReader:
         found = zip(step_ids, records, outputs, strict=True)
         return {name: _step_view(rec, out, unreached) for name, rec, out in found}
 
+    def load_output(self, run_id: str, step_id: str) -> Json:
+        """What the outputs of the run hold under one key: a step, an item of a foreach `i:ID[n]`, a `Late.key`."""
+        stored = self.client.hget(self.keys.outputs(run_id), step_id)
+        return unpack(stored) if stored else None
+
     def load_outputs(self, run_id: str) -> tuple[Json, tuple[str, ...]]:
         """The template of the run's outputs and the steps it reads."""
         meta = json.loads(self.client.hget(self.keys.plan(self.plan_hash(run_id)), "$meta"))
@@ -204,6 +209,10 @@ class RunReader:
     def read_events(self, run_id: str, *, after: str = "0") -> list[Event]:
         """The run's history after the given event id, oldest first."""
         return [_event(*entry) for entry in self.client.xrange(self.keys.events(run_id), min=f"({after}")]
+
+    def read_newest_events(self, run_id: str, count: int) -> list[Event]:
+        """The last `count` entries of the run's history, oldest first."""
+        return [_event(*entry) for entry in self.client.xrevrange(self.keys.events(run_id), count=count)][::-1]
 
     def wait_for_end(self, blocking: Any, run_id: str, *, block_ms: int) -> Iterator[RunRecord | None]:
         """The run, once it is over; before that None every `block_ms`, to look around.

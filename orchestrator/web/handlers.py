@@ -196,9 +196,12 @@ class Page(Handler):
 
 
 class Asset(StaticFileHandler):
-    """A file of static/. Its address holds a digest of it, so that a browser may keep it."""
+    """A file of static/. Its address holds a digest of it, so that a browser may keep it; a module that another one
+    imports has none, so the browser asks whether it is still the same."""
 
     def set_extra_headers(self, path: str) -> None:
         self.clear_header("Server")
+        if "v" not in self.request.arguments:
+            self.set_header("Cache-Control", "no-cache")
         for name, value in SAFE_HEADERS.items():
             self.set_header(name, value)

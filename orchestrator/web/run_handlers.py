@@ -12,7 +12,7 @@ from orchestrator.states import RunState
 from orchestrator.store.listing import RunPage
 from orchestrator.web import words
 from orchestrator.web.handlers import Page
-from orchestrator.web.views import view_run
+from orchestrator.web.run_page import run_view
 
 LIMIT = 50
 MOST_WORDS = 200  # characters of a filter
@@ -35,10 +35,10 @@ class RunsPage(Page):
 
 
 class RunDetails(Page):
-    """One run. The template gets `view`, what the API answers for the run."""
+    """One run. The template gets `view`, see `run_page.run_view`."""
 
     async def get(self, run_id: str) -> None:
-        view = await self.ask(view_run, run_id)
+        view = await self.ask(run_view, run_id)
         self.show("run.html", view=view)
 
 

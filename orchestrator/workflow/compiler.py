@@ -81,6 +81,7 @@ def compile_workflow(
         policies=policies(spec),
         schedule=spec.schedule.model_dump() if spec.schedule else None,
         children=children.plans,
+        outline=graph.outline,
     )
 
 

@@ -8,7 +8,8 @@ node with a body: a graph of its own that runs once per round or item.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -102,16 +103,19 @@ class Node:
 
 @dataclass
 class Graph:
-    """All nodes in file order. `ends` maps what a file may need to the node that stands for its end."""
+    """All nodes in file order. `ends` maps what a file may need to the node that stands for its end, `outline` each
+    container to its branches: for each, what is right inside it."""
 
     loaded: LoadedWorkflow
     max_nesting: int
     nodes: dict[str, Node] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
+    outline: dict[str, list[list[str]]] = field(default_factory=dict)
     problems: list[tuple[Place, str]] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
     written: list[tuple[Place, list[str], Around]] = field(default_factory=list)
     containers: int = 0
+    _branch_now: list[str] = field(default_factory=list)
 
     def missing(self, place: Place, message: str) -> None:
         """Something is not there; no news if the schema refused a key of that place, which may have been meant."""
@@ -213,6 +217,7 @@ class Graph:
                 name = self._add(Node(name, "gate", place, step, needs, around), end=f"{name}.end")
                 needs, around = [name], replace(around, gate=name, start=name)
             else:
+                self._branch_now.append(name)
                 if step.id is not None:
                     self._claim_id(step.id, place, f"{name}.end")
                 if step.needs:
@@ -223,7 +228,8 @@ class Graph:
             if what == "parallel":
                 self._branches(name, step, place, needs, deeper)
             else:
-                self.block(step.steps or (), (*place, "steps"), needs, deeper)
+                with self._branch_of(name):
+                    self.block(step.steps or (), (*place, "steps"), needs, deeper)
         inside = [node for node in list(self.nodes.values())[before:] if node.around.scope == around.scope]
         join = Node(f"{name}.end", "join", place, None, self._tails(inside) or needs, around)
         if step.enough is not None:
@@ -237,7 +243,8 @@ class Graph:
     def _branches(self, name: str, step: Step, place: Place, needs: list[str], around: Around) -> None:
         for at, branch in enumerate(step.parallel or ()):
             before = len(self.nodes)
-            self._branch(branch, (*place, "parallel", at), needs, around)
+            with self._branch_of(name):
+                self._branch(branch, (*place, "parallel", at), needs, around)
             inside = [node for node in list(self.nodes.values())[before:] if node.around.scope == around.scope]
             if step.enough is not None and len(tails := self._tails(inside)) > 1:
                 # Branches are counted, so each has one end.
@@ -263,7 +270,8 @@ class Graph:
             gate = Node(f"{name}.{at}", "branch", here, None, [name], replace(around, gate=name), branch=at)
             self.nodes[gate.id] = gate
             deeper = replace(around, gate=gate.id, start=gate.id, nesting=around.nesting + 1)
-            self.block(branch.steps, (*here, "steps"), [gate.id], deeper)
+            with self._branch_of(name):
+                self.block(branch.steps, (*here, "steps"), [gate.id], deeper)
 
     def _tails(self, inside: Sequence[Node]) -> list[str]:
         """Those of the nodes that none of them needs."""
@@ -288,7 +296,8 @@ class Graph:
         inner = around.inside(node)
         before = len(self.nodes)
         if step.steps is not None:
-            self.block(step.steps, (*place, "steps"), [], inner)
+            with self._branch_of(node.id):
+                self.block(step.steps, (*place, "steps"), [], inner)
             node.last = step.steps[-1].id
         else:
             leaf: StepKind = "workflow" if step.workflow is not None else "task"
@@ -329,10 +338,19 @@ class Graph:
                 scope = container.around.scope
         return found
 
+    @contextmanager
+    def _branch_of(self, container: str) -> Iterator[None]:
+        """What is laid out meanwhile is right inside one branch of a container."""
+        outer, self._branch_now = self._branch_now, []
+        self.outline.setdefault(container, []).append(self._branch_now)
+        yield
+        self._branch_now = outer
+
     def _add(self, node: Node, *, end: str) -> str:
         if not self._claim_id(node.id, node.place, end):
             node.id += f"@{len(self.nodes)}"  # it will not run, but its other mistakes are found
         self.nodes[node.id] = node
+        self._branch_now.append(node.id)
         return node.id
 
     def _claim_id(self, step_id: str, place: Place, end: str) -> bool:

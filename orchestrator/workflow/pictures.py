@@ -164,7 +164,7 @@ def _label(step: PlanStep, plan: Plan, undo: dict[str, str]) -> list[str]:
         return [f"when {condition}" if condition else "default"]
     lines = [step.id.removesuffix(".end") if step.enough else step.id]
     only = plan.by_id.get(f"{step.id}.item")
-    what = _what(only or step)
+    what = purpose(only or step)
     if step.foreach is not None:
         what = f"for each: {what}" if what else "for each item"
     enough = step.foreach.enough if step.foreach else step.enough
@@ -175,7 +175,8 @@ def _label(step: PlanStep, plan: Plan, undo: dict[str, str]) -> list[str]:
     return lines
 
 
-def _what(step: PlanStep) -> str:
+def purpose(step: PlanStep) -> str:
+    """What a step does, in a few words; nothing for a container that only holds others."""
     if step.agent:
         return step.name
     if step.loop is not None:

@@ -209,6 +209,8 @@ class Plan:
     """A whole workflow, compiled. `steps` are in topological order.
 
     `children` are the workflows that its steps run, and theirs, each once; a step names its own by hash.
+    `outline` is how the file nests: container -> its branches, each of them the ids right inside it, in order. Nothing
+    that runs reads it: it is for pictures. A `parallel` or a group without an id goes by one with a dot.
     """
 
     name: str
@@ -222,6 +224,7 @@ class Plan:
     policies: Policies = Policies()
     schedule: dict[str, Json] | None = None
     children: tuple[Plan, ...] = ()
+    outline: dict[str, list[list[str]]] = field(default_factory=dict)
 
     @cached_property
     def by_id(self) -> dict[str, PlanStep]:
@@ -269,6 +272,7 @@ class Plan:
             "policies": _plain(self.policies),
             "schedule": self.schedule,
             "children": [child.hash for child in self.children],
+            **({"outline": self.outline} if self.outline else {}),
         }
 
 

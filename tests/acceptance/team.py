@@ -45,7 +45,7 @@ class Team:
         self.client = Client(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
         self._names = count()
-        self._environment = {
+        self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "CELERY_"))
         } | {
             "ORCHESTRATOR_HOME": str(self.home),
@@ -66,7 +66,7 @@ class Team:
         words += ["-c", str(concurrency)] if concurrency else []
         with (self.folder / "workers.log").open("ab") as log:
             started = subprocess.Popen(
-                words, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                words, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.workers.append(started)
         wait_until(

@@ -26,10 +26,11 @@ class EventsHandler(ApiHandler):
     """One follower of one run."""
 
     async def get(self, **path: str) -> None:
-        self._read(self._route())
-        after = self.request.headers.get("Last-Event-ID") or BEGINNING
+        query, _ = self._read(self._route())
+        # A browser names the last event only when it comes back; the address then still says where it began.
+        after = self.request.headers.get("Last-Event-ID") or query["after"] or BEGINNING
         if not _PLACE.fullmatch(after):
-            raise MessageInvalid(f"Last-Event-ID: {after[:40]!r} is no id of an event", field="Last-Event-ID")
+            raise MessageInvalid(f"{after[:40]!r} is no id of an event", field="Last-Event-ID")
         over, left = await self.ask(_what_is_left, path["run"], after)
         if over and not left:
             self.set_status(HTTPStatus.NO_CONTENT)  # tells a browser not to come back

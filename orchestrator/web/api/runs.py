@@ -13,6 +13,8 @@ from orchestrator.errors import Problem, RunNotOver, WorkflowInvalid
 from orchestrator.run_handle import RunHandle
 from orchestrator.states import RunState
 from orchestrator.web.api.route import Call
+from orchestrator.web.run_page import run_news
+from orchestrator.web.step_page import step_view
 from orchestrator.web.views import view_run
 from orchestrator.workflow.compiler import compile_workflow
 from orchestrator.workflow.loader import LoadedWorkflow, load_workflow
@@ -48,6 +50,14 @@ def submit(call: Call) -> Json:
 
 def show(call: Call) -> Json:
     return view_run(call.client, call.path["run"])
+
+
+def view(call: Call) -> Json:
+    return run_news(call.client, call.path["run"])
+
+
+def view_step(call: Call) -> Json:
+    return step_view(call.client, call.path["run"], call.path["step"])
 
 
 def cancel(call: Call) -> Json:

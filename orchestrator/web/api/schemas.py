@@ -103,6 +103,20 @@ SCHEMAS: dict[str, Json] = {
          "reused": {"type": "boolean"}, "hands": {"type": "array", "items": {"type": "string"}},
          "superseded": {"type": "array", "items": {"type": "object"}}},
     ),
+    "RunView": record(
+        {"run_id": {"type": "string"}, "status": words(RunState), "over": {"type": "boolean"},
+         "units": {"type": "object", "description": "how each box of the graph stands"},
+         "rows": {"type": "array", "items": {"type": "object"}}, "bars": {"type": "object"},
+         "asks": {"type": "array", "items": {"type": "object"}},
+         "events": {"type": "array", "items": {"type": "object"}},
+         "last_event": {"type": "string"}},
+    ),
+    "StepView": record(
+        {"id": {"type": "string"}, "state": words(StepState), "why": {"type": "string"},
+         "facts": {"type": "array", "items": {"type": "array"}}, "input": {"type": ["string", "null"]},
+         "output": {"type": ["string", "null"]}, "error": maybe(ref("Failure")),
+         "items": {"type": "array", "items": {"type": "object"}}, "may_rerun": {"type": "boolean"}},
+    ),
     "Event": record(
         {"id": {"type": "string"}, "at": TIME, "name": {"type": "string"}, "step": {"type": ["string", "null"]},
          "attempt": {"type": ["integer", "null"]}, "data": {"type": "object"}},

@@ -1,0 +1,26 @@
+// How the pages talk to the server: addresses, and changes with the token that proves they come from here.
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
+
+export const readOnly = meta("read-only") === "true";
+
+export function api(path) {
+  return `${meta("base")}/api/${path}`;
+}
+
+// Returns the answer. Throws an Error that says in a sentence what the server refused.
+export async function post(address, body) {
+  const answer = await fetch(address, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": meta("csrf") },
+    body: JSON.stringify(body),
+  });
+  const told = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(reason(told) ?? `the server answered ${answer.status} ${answer.statusText}`);
+  return told;
+}
+
+function reason(told) {
+  if (Array.isArray(told.errors)) return told.errors.map((error) => error.message).join("; ");
+  return typeof told.error === "string" ? told.error : told.error?.message;
+}
