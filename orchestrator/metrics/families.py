@@ -5,8 +5,10 @@ A label is a name out of workflows and agents, or one of a few words; never an i
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from orchestrator.store.figures import Figures
 from orchestrator.store.load import AgentLoad, Waiting
@@ -34,6 +36,11 @@ class Family:
     @property
     def bounds_ms(self) -> tuple[int, ...]:
         return BOUNDS_MS[self.name]
+
+    @property
+    def bounds(self) -> list[str]:
+        """As the label `le` has them, the infinite one last."""
+        return [*(repr(bound / 1000) for bound in self.bounds_ms), "+Inf"]
 
 
 #: By agent and priority: what of it is shown.
@@ -124,16 +131,12 @@ def sums_of(figures: Figures) -> Iterator[tuple[Family, list[Series]]]:
         yield family, [one for one in known[family.name] if len(one[0]) == len(family.labels)]
 
 
-def cumulated(family: Family, spread: Spread) -> list[tuple[float, int]]:
-    """Bound in ms -> how many were at most this; infinity last.
+def cumulated(family: Family, spread: Spread) -> list[int]:
+    """How many were at most each bound of the family; all of them last.
 
     What a version with other bounds has counted goes to the next higher one of ours.
     """
-    counted = sorted(spread.counts.items())
-    found, total, at = [], 0, 0
-    for bound in (*family.bounds_ms, float("inf")):
-        while at < len(counted) and counted[at][0] <= bound:
-            total += counted[at][1]
-            at += 1
-        found.append((bound, total))
-    return found
+    counts = [0] * (len(family.bounds_ms) + 1)
+    for bound, count in spread.counts.items():
+        counts[bisect_left(family.bounds_ms, bound)] += count
+    return list(accumulate(counts))

@@ -1,7 +1,7 @@
 """How the figures are written: for Prometheus, and as JSON for whatever scales by one number.
 
-The text is written here and not by `prometheus_client`, which takes five times as long: with a thousand agents there
-are some ten thousand lines. Its parser reads them in the tests.
+The text is written here and not by `prometheus_client`, which takes ten times as long: a thousand agents have 27,000
+lines. Its parser reads them in the tests.
 """
 
 from __future__ import annotations
@@ -68,14 +68,13 @@ def _lines(family: Family, series: Sequence[Series]) -> Iterator[str]:
 
 
 def _histogram_lines(family: Family, series: Sequence[Series]) -> Iterator[str]:
-    name = family.full_name
+    name, bounds = family.full_name, family.bounds
     for labels, spread in series:
         assert isinstance(spread, Spread)
         shown = _labels(family, labels)
-        counts = cumulated(family, spread)
-        for bound, count in counts:
-            yield f'{name}_bucket{{{shown},le="{_bound(bound)}"}} {float(count)!r}'
-        yield f"{name}_count{{{shown}}} {float(counts[-1][1])!r}"
+        head, counts = f'{name}_bucket{{{shown},le="', cumulated(family, spread)
+        yield from [f'{head}{bound}"}} {count}.0' for bound, count in zip(bounds, counts, strict=True)]
+        yield f"{name}_count{{{shown}}} {counts[-1]}.0"
         yield f"{name}_sum{{{shown}}} {spread.total_ms / 1000!r}"
 
 
@@ -86,10 +85,6 @@ def _labels(family: Family, values: Sequence[str]) -> str:
 @lru_cache(maxsize=8192)
 def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _bound(bound_ms: float) -> str:
-    return "+Inf" if bound_ms == float("inf") else repr(bound_ms / 1000)
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -111,8 +106,8 @@ def _series(family: Family, series: Series) -> Json:
     if not isinstance(value, Spread):
         return shown | {"value": value}
     counts = cumulated(family, value)
-    buckets = {_bound(bound): count for bound, count in counts}
-    return shown | {"count": counts[-1][1], "sum": value.total_ms / 1000, "buckets": buckets}
+    buckets = dict(zip(family.bounds, counts, strict=True))
+    return shown | {"count": counts[-1], "sum": value.total_ms / 1000, "buckets": buckets}
 
 
 def _agent(load: AgentLoad) -> Json:

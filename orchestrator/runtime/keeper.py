@@ -41,7 +41,7 @@ RING_GRACE_MS = 2000  # the same for a ring that the script which notes it has p
 LOOK_FOR_LOST_S = 2.0
 TIDY_S = WATCH_S = 60.0
 COUNT_S = 1.0  # the journal has room for some tens of seconds of the most that a server can do
-UNASKED_S = 10.0
+UNASKED_S = 5.0
 _COUNT_BATCHES = 20
 _BATCH = 500
 

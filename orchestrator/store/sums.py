@@ -91,5 +91,5 @@ def parse_sums(fields: Mapping[str, str]) -> Iterator[Sum]:
 
 
 def _spread(text: str) -> Spread:
-    total, *pairs = text.split(" ")
-    return Spread(int(total), {float(bound): int(count) for bound, _, count in (pair.partition(":") for pair in pairs)})
+    total, *pairs = text.replace(":", " ").split(" ")
+    return Spread(int(total), dict(zip(map(float, pairs[::2]), map(int, pairs[1::2]), strict=True)))
