@@ -16,7 +16,7 @@ from orchestrator.metrics.gathering import gather
 from orchestrator.store.keys import Keys
 from orchestrator.store.sums import parse_sums
 from tests.acceptance.project import Project
-from tests.acceptance.team import Team
+from tests.acceptance.team import Team, team
 from tests.waiting import wait_until
 
 
@@ -102,3 +102,31 @@ def test_the_keeper_goes_on_to_count_what_somebody_has_asked_for(crew: Team) -> 
     run.wait(20)
     gather(crew.client)
     assert not watch.hexists(keys.open_runs, run.id)
+
+
+def test_the_sums_are_exact_after_the_server_was_killed(tmp_path: Path) -> None:
+    with team(tmp_path) as made:
+        made.start_worker("solo")
+
+        def tell() -> dict[str, Any]:
+            return {one.family: one.value for one in gather(made.client).sums if not one.labels or "test" in one.labels}
+
+        for _ in range(3):
+            made.run("steps: [{id: a, agent: solo, task: echo}, {id: b, agent: solo, task: echo}]")
+        before = tell()
+        assert before["runs_finished_total"] == 3
+        made.redis.bgrewriteaof()
+        told = lambda: made.redis.info("persistence")  # noqa: E731
+        wait_until(lambda: not told()["aof_rewrite_in_progress"], what="the end of the rewrite", timeout_s=20)
+        made.submit("steps: [{id: a, agent: solo, task: echo}]")  # may be lost, with its entries and their sums
+        tell()
+        made.kill_server()
+        run = made.run("steps: [{id: a, agent: solo, task: echo}]")
+        assert run.status() == "succeeded"
+        written = lambda: made.redis.xinfo_stream(Keys().journal)["entries-added"]  # noqa: E731
+        wait_until(
+            lambda: tell()["journal_entries_total"] == written(), what="each entry to be counted, once", timeout_s=20
+        )
+        after = tell()
+        assert after["runs_finished_total"] in (4, 5)
+        assert "journal_entries_missed_total" not in after
