@@ -1,4 +1,4 @@
-"""`orchestrator metrics`: queue depths and workers, printed once or served until Ctrl-C."""
+"""`orchestrator metrics`: what waits, what runs and what happened, printed once or served until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Examples:
 \b
 Served are /metrics, Prometheus' text format, and /metrics.json, what --json
 prints. There is no password: open it to a network that may know the names
-of your agents.
+of your agents and workflows. docs/metrics.md lists all series.
 """
 )
 def metrics(
@@ -42,9 +42,10 @@ def metrics(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print what waits, what runs and who works, for Prometheus; or serve it.
+    """Print what waits, what runs and what happened, for Prometheus; or serve it.
 
-    By agent and priority. An agent is shown once a worker has served it or something was queued for it.
+    Queues by agent and priority; runs, steps and messages by state; durations and waits as histograms. What happened
+    is counted by the server, from when somebody first asks and with what the journal then has.
     """
     if port is None and host is not None:
         raise typer.BadParameter("only with --port", param_hint="--host")

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from orchestrator.client import Client
-from orchestrator.store.load import AgentLoad
+from orchestrator.store.connection import guard
+from orchestrator.store.figures import Figures, read_figures
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All figures of one moment."""
-
-    agents: Sequence[AgentLoad]
-
-
-def gather(client: Client) -> Snapshot:
-    """Ask the server. Two round trips, and one more for each 100 agents.
+def gather(client: Client) -> Figures:
+    """Ask the server: two round trips, and one more for each 500 entries of the journal that are not counted yet.
 
     Raises:
         StoreUnavailable.
     """
-    return Snapshot(agents=client.loads())
+    with guard(client.url):
+        return read_figures(client.store.client, client.store.keys, lease_ms=round(client.settings.lease_s * 1000))

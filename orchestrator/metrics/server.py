@@ -12,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from orchestrator.errors import SettingsInvalid, StoreUnavailable
 from orchestrator.metrics.formats import TEXT_TYPE, to_json, to_text
-from orchestrator.metrics.gathering import Snapshot
+from orchestrator.store.figures import Figures
 
 FRESH_S = 1.0
-CONTENT: dict[str, tuple[str, Callable[[Snapshot], bytes]]] = {
+CONTENT: dict[str, tuple[str, Callable[[Figures], bytes]]] = {
     "/metrics": (TEXT_TYPE, to_text),
-    "/metrics.json": ("application/json", lambda snapshot: json.dumps(to_json(snapshot)).encode() + b"\n"),
+    "/metrics.json": ("application/json", lambda figures: json.dumps(to_json(figures)).encode() + b"\n"),
 }
 
 
@@ -33,10 +33,10 @@ class MetricsServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, gather: Callable[[], Snapshot]) -> None:
+    def __init__(self, host: str, port: int, gather: Callable[[], Figures]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._gather = gather
-        self._newest: tuple[float, Snapshot] | None = None
+        self._newest: tuple[float, Figures] | None = None
         self._looking = threading.Lock()
         try:
             super().__init__((host, port), _Handler)
@@ -45,7 +45,7 @@ class MetricsServer(ThreadingHTTPServer):
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.server_address[1]}/metrics"
 
-    def snapshot(self) -> Snapshot:
+    def figures(self) -> Figures:
         """The figures, at most a second old."""
         with self._looking:
             if self._newest is None or time.monotonic() - self._newest[0] > FRESH_S:
@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", f"look at {' or '.join(CONTENT)}\n".encode())
             return
         try:
-            body = write(self.server.snapshot())
+            body = write(self.server.figures())
         except StoreUnavailable as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{error.message}\n".encode())
         else:

@@ -23,6 +23,7 @@ from orchestrator.runtime.broker import empty_queues
 from orchestrator.runtime.engine import Engine
 from orchestrator.runtime.schedule import fire
 from orchestrator.store.founding import Founding
+from orchestrator.store.sums import Sums
 from orchestrator.store.timers import Due, Place, Timer
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ GRACE_MS = 5000  # a message is not called lost before this; docs/decisions/0003
 RING_GRACE_MS = 2000  # the same for a ring that the script which notes it has put on its queue
 LOOK_FOR_LOST_S = 2.0
 TIDY_S = WATCH_S = 60.0
+COUNT_S = 1.0  # the journal has room for some tens of seconds of the most that a server can do
+UNASKED_S = 5.0
+_COUNT_BATCHES = 20
 _BATCH = 500
 
 
@@ -55,6 +59,7 @@ class Keeper:
         self._watched_at = 0.0
         self._looked_at = 0.0
         self._tidied_at = 0.0
+        self._count_at = 0.0
         self._led_at = 0.0
         self._quiet = False  # whether there was nothing at all to do or to wait for at the last look
         self._actions: dict[str, Callable[[Timer], Advance | None]] = {
@@ -64,6 +69,10 @@ class Keeper:
             "decide": self._decide,
             "run": self._end_late_run,
         }
+
+    @cached_property
+    def _sums(self) -> Sums:
+        return Sums(self._engine.client, self._engine.keys)
 
     @cached_property
     def _founding(self) -> Founding:
@@ -99,6 +108,8 @@ class Keeper:
         if time.monotonic() - self._tidied_at >= TIDY_S:
             self._tidied_at = time.monotonic()
             self._engine.directory.forget_absent()
+        if time.monotonic() >= self._count_at:
+            self._count()
         self._rest(place, due, mail)
 
     def _watch(self, place: Place) -> None:
@@ -109,6 +120,12 @@ class Keeper:
         if told := self._founding.watch():
             log.critical("%s", told)
         self._holder = self._name if place.mine else place.holder
+
+    def _count(self) -> None:
+        """Count the journal for metrics, where somebody asks for them."""
+        self._count_at = time.monotonic() + UNASKED_S  # also where it fails
+        if self._sums.count(asked_ms=0, batches=_COUNT_BATCHES) >= 0:
+            self._count_at = time.monotonic() + COUNT_S
 
     def _rest(self, place: Place, due: Due, mail: Due) -> None:
         """Sleep until something may be due."""

@@ -147,12 +147,15 @@ class Directory:
 
     def online(self) -> dict[str, list[str]]:
         """agent -> the workers that serve it now. One round trip."""
-        found: dict[str, list[str]] = {}
         with self._client.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.zrange(self._keys.presence, 0, -1, withscores=True)
             (seconds, micros), seen = pipe.execute()
-        since_ms = int(seconds) * 1000 + int(micros) // 1000 - self._lease_ms
+        return self._online(seen, int(seconds) * 1000 + int(micros) // 1000)
+
+    def _online(self, seen: Iterable[tuple[str, float]], now_ms: int) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        since_ms = now_ms - self._lease_ms
         for member, at_ms in seen:
             agent, _, worker = member.partition(" ")
             if worker and at_ms >= since_ms:
@@ -165,20 +168,32 @@ class Directory:
         return [_info(stored[name]) for name in sorted(stored)]
 
     def loads(self) -> list[AgentLoad]:
-        """What waits for each agent that is registered or ever had a step, by name. See `read_loads`."""
-        online = self.online()
+        """What waits for each agent that is registered or ever had a step, by name. Two round trips."""
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.hkeys(self._keys.agents)
-            pipe.hkeys(self._keys.queues)
-            registered, fields = pipe.execute()
-        queued = {field.split(" ")[1] for field in fields if field.startswith("mark ")}
-        return read_loads(self._scripts, self._keys, sorted({*registered, *queued}), online)
+            pipe.time()
+            self.ask_for_names(pipe)
+            (seconds, micros), *answers = pipe.execute()
+        presence, registered, queued = answers
+        return self.loads_of(registered, queued, presence, int(seconds) * 1000 + int(micros) // 1000)
+
+    def ask_for_names(self, pipe: Any) -> None:
+        """Put into a pipeline what `loads_of` needs: presence, names registered, fields of the queues."""
+        pipe.zrange(self._keys.presence, 0, -1, withscores=True)
+        pipe.hkeys(self._keys.agents)
+        pipe.hkeys(self._keys.queues)
+
+    def loads_of(
+        self, registered: Iterable[str], queued: Iterable[str], presence: Iterable[tuple[str, float]], now_ms: int
+    ) -> list[AgentLoad]:
+        """The loads, from what `ask_for_names` has asked for. One round trip; see `read_loads`."""
+        marks = {field.split(" ")[1] for field in queued if field.startswith("mark ")}
+        names = sorted({*registered, *marks})
+        return read_loads(self._scripts, self._keys, names, self._online(presence, now_ms))
 
     def overview(self, capability: str | None = None) -> list[dict[str, Json]]:
         """`{name, capabilities, presence, activity, queue, running, workers}` of each agent.
 
-        `queue` counts, by priority, steps, messages and handoffs that nobody has begun. Two round trips, and one more
-        for each 100 agents.
+        `queue` counts, by priority, steps, messages and handoffs that nobody has begun. Three round trips.
         """
         online = self.online()
         infos = [info for info in self.registered() if capability is None or capability in info.capabilities]

@@ -15,6 +15,7 @@ from orchestrator.store.keys import Keys
 
 BEGINNING = "0"  # the position in front of the oldest entry
 _LONG_NAMES = {"m": "message", "h": "handoff", "r": "run", "s": "step", "a": "attempt"}
+_QUEUED = "q"  # of an attempt that starts: for how long the step waited in which queue
 _PAGE = 1000
 
 
@@ -81,5 +82,7 @@ class Journal:
 
 
 def _entry(entry_id: str, fields: dict[str, str]) -> JournalEntry:
-    data = {_LONG_NAMES.get(name, name): text for name, text in fields.items() if name != "e"}
+    data = {_LONG_NAMES.get(name, name): text for name, text in fields.items() if name not in ("e", _QUEUED)}
+    if _QUEUED in fields:
+        data |= zip(("wait_ms", "agent", "priority"), fields[_QUEUED].split(" "), strict=False)
     return JournalEntry(entry_id, int(entry_id.partition("-")[0]), fields["e"], data)

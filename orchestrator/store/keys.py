@@ -174,6 +174,16 @@ class Keys:
         return f"{self.prefix}sinks"
 
     @property
+    def sums(self) -> str:
+        """hash: what was counted of the journal, for metrics, and up to where; see count_journal.lua."""
+        return f"{self.prefix}sums"
+
+    @property
+    def open_runs(self) -> str:
+        """hash: run that goes on -> what its metrics need of the entries so far (JSON)."""
+        return f"{self.prefix}sums:runs"
+
+    @property
     def founding(self) -> str:
         """hash: `id` and `since`, the mark of this database; `lost_id`, `lost_at`: the mark that it had before."""
         return f"{self.prefix}founding"
@@ -206,6 +216,11 @@ class Keys:
         """string with TTL: there, while another worker would keep."""
         return f"{self.prefix}standby"
 
+    @property
+    def sums_asked(self) -> str:
+        """string with TTL: somebody has asked for metrics, so that the keeper goes on to count."""
+        return f"{self.prefix}sums:asked"
+
     def cache(self, digest: str) -> str:
         """string with TTL: output of a step with a cache (JSON, over 64 KiB compressed)."""
         return f"{self.prefix}cache:{digest}"
@@ -235,6 +250,8 @@ class Keys:
                 self.journal,
                 self.parked,
                 self.sinks,
+                self.sums,
+                self.open_runs,
                 self.schedules,
                 self.founding,
             }

@@ -6,7 +6,8 @@ end in a digest of the text, so that processes of two versions can use one serve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -21,6 +22,7 @@ _FOLDER = files("orchestrator.store") / "lua"
 _SHARED = ("_lib", "_walk", "_end", "_rounds", "_claim", "_take", "_message", "_send_along", "_pick", "_room")
 _STANDALONE = frozenset({
     "take_due", "find_lost", "put_schedule", "lead", "quarantine", "count_alive", "list_runs", "count_waiting",
+    "count_journal",
 })  # fmt: skip
 _OF_MESSAGES = frozenset({
     "send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again", "move_message",
@@ -102,7 +104,18 @@ class Scripts:
 
     def ask(self, name: str, keys: list[str], args: list[Any]) -> Any:
         """Run a script that only looks: an answer that was lost leaves nothing unknown."""
-        try:
+        with _only_looking():
             return self.call(name, keys, args)
-        except ReplyLost as error:
-            raise redis.ConnectionError(str(error)) from error
+
+    def ask_many(self, name: str, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        """The same for each pair of keys and arguments: one round trip; none if there is none."""
+        with _only_looking():
+            return self.many(name, calls) if calls else []
+
+
+@contextmanager
+def _only_looking() -> Iterator[None]:
+    try:
+        yield
+    except ReplyLost as error:
+        raise redis.ConnectionError(str(error)) from error

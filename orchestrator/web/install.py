@@ -17,6 +17,7 @@ from orchestrator.web.api.route import Route
 from orchestrator.web.handlers import HERE, Asset
 from orchestrator.web.handoff_pages import HandoffPage, HandoffsPage
 from orchestrator.web.message_pages import MessagePage, MessagesPage, ReplayForm, ThreadPage
+from orchestrator.web.metrics_page import MetricsPage
 from orchestrator.web.run_handlers import RunDetails, RunsPage
 from orchestrator.web.site import Site
 
@@ -68,6 +69,7 @@ def install(site: Site) -> None:
     ours = [
         *_api(site),
         url(r"/workflows/static/(.*)", Asset, {"path": str(HERE / "static")}),
+        url(r"/metrics", MetricsPage, about),
         url(r"/workflows", RunsPage, about, name="workflows"),
         url(r"/workflows/", RunsPage, about),
         url(r"/workflows/agents", AgentsPage, about),

@@ -16,7 +16,7 @@ from tests.acceptance.broker import ON_RABBITMQ
 from tests.acceptance.team import Team, team
 
 STEPS = 100
-TRIES = 3  # what heartbeats and pauses add is least in the cheapest
+TRIES = 8  # what heartbeats and pauses add is least in the cheapest
 ROUND_TRIPS = ("fcall", "evalsha", "blpop")
 pytestmark = pytest.mark.skipif(ON_RABBITMQ, reason="with another broker a step has its price there")
 

@@ -108,7 +108,10 @@ def test_a_head_request_does_not_use_the_link_up(project: Project, stranger: Bro
 
 
 def test_metrics_are_behind_the_door(inside: Browser) -> None:
-    assert inside.get("/metrics").status == 200
+    told = inside.get("/metrics")
+    assert told.status == 200
+    assert "# HELP flower_" in told.text
+    assert "\norchestrator_" in told.text
 
 
 # --- other sites ----------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from orchestrator.agents.loading import load_agents
 from orchestrator.cli import app
 from orchestrator.metrics.formats import to_json
-from orchestrator.metrics.gathering import Snapshot
 from orchestrator.metrics.server import CONTENT
+from orchestrator.store.figures import Figures
 from orchestrator.store.load import PRIORITIES, AgentLoad, Waiting
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -122,7 +122,7 @@ def test_what_scales_is_a_number_that_metrics_serves() -> None:
     service = of_kind("Service", "orchestrator-metrics")
     assert host == f"{service['metadata']['name']}.orchestrator.svc:{service['spec']['ports'][0]['port']}"
     assert f"/{path}" in CONTENT
-    found: Any = to_json(Snapshot([AgentLoad(AGENT, 2, ("w",), {name: Waiting(steps=1) for name in PRIORITIES})]))
+    found: Any = to_json(Figures([AgentLoad(AGENT, 2, ("w",), {name: Waiting(steps=1) for name in PRIORITIES})]))
     for word in trigger["metadata"]["valueLocation"].split("."):
         found = found[word]
     assert found == 2 + len(PRIORITIES)

@@ -11,6 +11,7 @@ import redis
 
 from orchestrator import Client, Settings
 from orchestrator.agents.executor import Executor
+from orchestrator.metrics.gathering import gather
 from orchestrator.store import embedded
 from orchestrator.store.connection import SocketConnection
 from orchestrator.store.directory import Directory
@@ -118,6 +119,13 @@ def test_sending_a_message_is_one_round_trip(near: Client, trips: Trips) -> None
 def test_sending_to_several_agents_is_one_round_trip(near: Client, trips: Trips) -> None:
     near.office.directory.register("ada")
     assert trips.of(lambda: near.broadcast("hi", to=["writer", "ada"])) == 1
+
+
+def test_a_scrape_is_two_round_trips_however_many_agents(near: Client, flow: Path, trips: Trips) -> None:
+    for number in range(250):
+        near.office.directory.register(f"a{number}")
+    near.submit(flow)
+    assert trips.of(lambda: gather(near)) == 2
 
 
 def test_handling_a_message_is_two_round_trips(near: Client, client: redis.Redis, trips: Trips) -> None:

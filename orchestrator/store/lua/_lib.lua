@@ -126,18 +126,20 @@ end
 local function tries(rec) return rec.attempt and rec.attempt - (rec.before or 0) end
 
 -- The journal gets the name and the ids, no data. Not the progress: it would push everything else out.
-local function journal(name, step, attempt)
+-- queued: of an attempt that starts, `WAITED_MS AGENT PRIORITY`, which nothing else remembers for as long as the journal.
+local function journal(name, step, attempt, queued)
   if name == 'step.progress' then return end
   local ids = {'r', RUN_ID}
   if step then ids[3], ids[4] = 's', step end
   if step and attempt then ids[5], ids[6] = 'a', attempt end
+  if queued then ids[7], ids[8] = 'q', queued end
   redis.call('XADD', JOURNAL, 'MAXLEN', '~', JOURNAL_EVENTS, '*', 'e', name, unpack(ids))
 end
 
-local function emit(name, step, attempt, data)
+local function emit(name, step, attempt, data, queued)
   if step and string.find(step, '.item[', 1, true) then step = string.gsub(step, '%.item%[', '[') end   -- it stands for the item
   redis.call('XADD', EVENTS, '*', 'e', name, 's', step or '', 'a', attempt or '', 'd', data or '')
-  journal(name, step, attempt)
+  journal(name, step, attempt, queued)
 end
 
 local function wake_keeper()

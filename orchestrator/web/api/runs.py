@@ -15,7 +15,6 @@ from orchestrator.states import RunState
 from orchestrator.web.api.route import Call
 from orchestrator.web.run_page import run_news
 from orchestrator.web.step_page import step_view
-from orchestrator.web.views import view_run
 from orchestrator.workflow.compiler import compile_workflow
 from orchestrator.workflow.loader import LoadedWorkflow, load_workflow
 from orchestrator.workflow.plan import Plan
@@ -49,7 +48,7 @@ def submit(call: Call) -> Json:
 
 
 def show(call: Call) -> Json:
-    return view_run(call.client, call.path["run"])
+    return call.client.run(call.path["run"]).document()
 
 
 def view(call: Call) -> Json:

@@ -14,13 +14,13 @@ import pytest
 
 from orchestrator.errors import SettingsInvalid, StoreUnavailable
 from orchestrator.metrics import server
-from orchestrator.metrics.gathering import Snapshot
 from orchestrator.metrics.server import MetricsServer
-from tests.unit.metrics.test_formats import SNAPSHOT
+from orchestrator.store.figures import Figures
+from tests.unit.metrics.test_formats import FIGURES
 
 
 @contextmanager
-def serving(gather: Callable[[], Snapshot]) -> Iterator[str]:
+def serving(gather: Callable[[], Figures]) -> Iterator[str]:
     with MetricsServer("127.0.0.1", 0, gather) as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -41,7 +41,7 @@ def get(url: str) -> tuple[int, str, str]:
 
 
 def test_text_and_json_are_served_and_nothing_else() -> None:
-    with serving(lambda: SNAPSHOT) as url:
+    with serving(lambda: FIGURES) as url:
         code, kind, text = get(url)
         assert (code, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
         assert 'orchestrator_queue_depth{agent="writer",priority="high"} 8.0' in text
@@ -55,9 +55,9 @@ def test_text_and_json_are_served_and_nothing_else() -> None:
 def test_all_who_ask_within_a_second_cost_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
 
-    def gather() -> Snapshot:
+    def gather() -> Figures:
         looks.append(1)
-        return SNAPSHOT
+        return FIGURES
 
     with serving(gather) as url:
         assert [get(url)[0] for _ in range(3)] == [200] * 3
@@ -68,7 +68,7 @@ def test_all_who_ask_within_a_second_cost_one_look(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_server_of_the_state_that_is_away_is_503() -> None:
-    def gather() -> Snapshot:
+    def gather() -> Figures:
         raise StoreUnavailable("The server redis://:***@host does not answer")
 
     with serving(gather) as url:
@@ -81,4 +81,4 @@ def test_a_port_that_is_taken_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SettingsInvalid, match=f"cannot listen on 127.0.0.1, port {port}: Address already in use"):
-            MetricsServer("127.0.0.1", port, lambda: SNAPSHOT)
+            MetricsServer("127.0.0.1", port, lambda: FIGURES)
