@@ -165,6 +165,11 @@ class RunReader:
         raw = self.client.hgetall(self.keys.steps(run_id))
         return {step_id: _step_record(step_id, json.loads(text)) for step_id, text in raw.items() if step_id[0] != "#"}
 
+    def read_records(self, run_id: str, step_ids: Sequence[str]) -> list[StepRecord]:
+        """Records of these steps, by their ids in the store, of those that have one. One command."""
+        found = zip(step_ids, self.client.hmget(self.keys.steps(run_id), step_ids), strict=True)
+        return [_step_record(step_id, json.loads(text)) for step_id, text in found if text]
+
     def read_steps_in_order(self, run_id: str) -> list[StepRecord]:
         """The steps that users see, with their agents: see `in_order`."""
         return in_order(self.read_plan(run_id), self.read_steps(run_id), self.read_run(run_id).state)

@@ -99,7 +99,8 @@ def test_gates_that_need_each_others_steps_stand_in_the_order_of_the_plan() -> N
             """
         )
     )
-    assert shape(found) == [("parallel", [("group one", [("parallel", ["a", "d"])]), ("group two", [("parallel", ["b", "c"])])])]
+    one, two = ("group one", [("parallel", ["a", "d"])]), ("group two", [("parallel", ["b", "c"])])
+    assert shape(found) == [("parallel", [one, two])]
 
 
 def test_phases_are_apart_and_compensations_in_none() -> None:
