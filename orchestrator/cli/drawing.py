@@ -21,7 +21,7 @@ from orchestrator.states import StepState
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_ASCII = "|/-\\"
-SPIN_MS = 120  # how long a picture of the spinner stays
+SPIN_MS = 200  # how long a picture of the spinner stays
 HEADER_LINES = 2
 LOW = 8  # lines of a terminal that is too low for a second line of the header
 NARROW, WIDE = 60, 110  # cells: less leaves out the agents, more has longer bars

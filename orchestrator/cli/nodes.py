@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Literal
 
 from orchestrator.cli.entries import Entry
@@ -22,7 +22,7 @@ _WORDS = ("done", "skipped", "failed", "running", "waiting", "to come")
 _MISSES = 20  # nodes for which there was no room, after which no smaller one is looked for
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many steps are how far, by the places above."""
 
@@ -69,6 +69,7 @@ class Counts:
         return ", ".join(found)
 
 
+_NONE = Counts()
 _ONE = tuple(Counts(tuple(int(at == place) for at in range(len(_WORDS)))) for place in range(len(_WORDS)))
 
 
@@ -92,7 +93,7 @@ class Node:
         self.parent: Node | None = None
         self.ready = self.unserved = self.shown = self.stirs = False
         self.ended = 0
-        self.counts = self.inner = self.hidden = Counts()
+        self.counts = self.inner = self.hidden = _NONE
 
     @property
     def own(self) -> int:
@@ -100,6 +101,14 @@ class Node:
         if self.kind in ("root", "lane"):
             return 0
         return 2 if self.entry is not None and self.entry.awaits_signal else 1
+
+    @property
+    def around(self) -> Node:
+        """The node that counts its steps when they are hidden: what a lane hides, its parallel says."""
+        node = self.parent or self
+        while node.kind == "lane" and node.parent is not None:
+            node = node.parent
+        return node
 
     def add(self, child: Node) -> None:
         child.parent = self
@@ -113,6 +122,9 @@ class Node:
 
     def gather(self) -> None:
         """Count what is inside, from the leaves up."""
+        if self.entry is not None and not self.children:  # most are, and all of them are counted for each picture
+            self.counts, self.stirs, self.ended = _ONE[self.place], self.ready, self.entry.finished_at or 0
+            return
         inside = [0] * len(_WORDS)
         for child in self.children:
             child.gather()
@@ -120,12 +132,10 @@ class Node:
                 inside[at] += count
         self.stirs = self.ready or any(child.stirs for child in self.children)
         self.ended = max((child.ended for child in self.children), default=0)
-        if self.entry is not None and self.entry.finished_at is not None:
-            self.ended = max(self.ended, self.entry.finished_at)
         self.inner = self.hidden = Counts(tuple(inside))
         if self.entry is None:
             self.counts = self.inner if self.kind != "item" else _ONE[self.place_inside(inside)]
-        elif self.kind == "foreach" or not self.children:
+        elif self.kind == "foreach":
             self.counts = _ONE[self.place]
         else:
             self.counts = self.inner.plus(_ONE[self.place])
@@ -137,6 +147,8 @@ class Node:
 
     def folds(self) -> tuple[Counts | None, Counts | None]:
         """What is hidden right inside it: what is over, and the rest; None: nothing."""
+        if self.kind == "lane":
+            return None, None
         by_place = self.hidden.by_place
         over = (*by_place[:RUNNING], *(0,) * (len(_WORDS) - RUNNING))
         rest = (*(0,) * RUNNING, *by_place[RUNNING:])
@@ -159,31 +171,31 @@ def choose(root: Node, room: int) -> None:
     if _lines(root) <= room:
         _show_all(root)
         return
-    used, missed = _folds(root), 0
-    for node in _by_urgency(root, room):
+    found: dict[int, list[Node]] = {urgency: [] for urgency in range(_TO_COME + 1)}
+    for node in root.pieces():
+        found[_urgency(node)].append(node)
+    used = _fill(found[_FAILED], _folds(root), room // 2)  # what failed does not push out what runs
+    used = _fill(chain(*(found[urgency] for urgency in (*range(_FAILED + 1, _OVER), _FAILED))), used, room)
+    over = sorted(found[_OVER], key=lambda node: -node.ended)
+    in_turn = (node for pair in zip_longest(over, found[_TO_COME]) for node in pair if node is not None)
+    _fill(in_turn, used, room)
+
+
+def _fill(nodes: Iterable[Node], used: int, room: int) -> int:
+    """Show nodes, the first ones first, as long as there is room. Returns how much is used."""
+    missed = 0
+    for node in nodes:
+        if used >= room or missed > _MISSES:
+            break
+        if node.shown:
+            continue
         cost = _cost(node)
         if used + cost > room:
             missed += 1
         else:
             used += cost
             _show(node)
-        if used == room or missed > _MISSES:
-            break
-
-
-def _by_urgency(root: Node, room: int) -> Iterator[Node]:
-    """What failed, though not so much that what runs has no room; then what runs or waits; the others in turn."""
-    found: dict[int, list[Node]] = {urgency: [] for urgency in range(_TO_COME + 1)}
-    for node in root.pieces():
-        found[_urgency(node)].append(node)
-    failed = found[_FAILED]
-    yield from failed[: room // 2]
-    for urgency in range(_FAILED + 1, _OVER):
-        yield from found[urgency]
-    yield from failed[room // 2 :]
-    over = sorted(found[_OVER], key=lambda node: -node.ended)
-    for pair in zip_longest(over, found[_TO_COME]):
-        yield from (node for node in pair if node is not None)
+    return used
 
 
 _FAILED, _FOR_SOMEBODY, _RUNS, _WAITS, _READY, _OVER, _TO_COME = range(7)
@@ -202,7 +214,7 @@ def _lines(node: Node) -> int:
 
 
 def _show_all(node: Node) -> None:
-    node.shown, node.hidden = True, Counts()
+    node.shown, node.hidden = True, _NONE
     for child in node.children:
         _show_all(child)
 
@@ -215,11 +227,11 @@ def _folds(node: Node, without: Node | None = None) -> int:
     return any(by_place[:RUNNING]) + any(by_place[RUNNING:])
 
 
-def _cost(leaf: Node) -> int:
-    """How many lines there are more once a leaf is shown, with what is around it."""
-    cost, node = 0, leaf
-    while not node.shown and node.parent is not None:
-        around = node.parent
+def _cost(piece: Node) -> int:
+    """How many lines there are more once a node is shown, with what is around it."""
+    cost, node = 0, piece
+    while not node.shown:
+        around = node.around
         cost += node.own + _folds(around, without=node) - (_folds(around) if _has_folds(around) else 0)
         node = around
     return cost
@@ -230,9 +242,10 @@ def _has_folds(node: Node) -> bool:
     return node.shown and (not node.own or any(child.shown for child in node.children))
 
 
-def _show(leaf: Node) -> None:
-    node = leaf
-    while not node.shown and node.parent is not None:
-        node.shown = True
-        node.parent.hidden = node.parent.hidden.minus(node.counts)
-        node = node.parent
+def _show(piece: Node) -> None:
+    node = piece
+    while not node.shown:
+        around = node.around
+        around.hidden = around.hidden.minus(node.counts)
+        while node is not around:
+            node.shown, node = True, node.parent or around

@@ -16,7 +16,7 @@ from rich.segment import ControlType, Segment
 
 from orchestrator.cli.drawing import Picture
 
-FRAMES_PER_S = 6
+FRAMES_PER_S = 5
 
 
 class Frame(Live):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from orchestrator.cli.entries import Entry, Item
-from orchestrator.cli.nodes import Counts, Node, choose
+from orchestrator.cli.nodes import FAILED, Counts, Node, choose
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.remarks import NOTHING, Remark, about_entry
 from orchestrator.states import RunState, StepState
@@ -111,8 +111,9 @@ class Tree:
     def _line(self, node: Node, guide: str, now: int) -> Line:
         entry = node.entry
         if entry is None:
-            counts = node.counts if node.kind != "item" else node.inner
-            words = "" if node.kind == "item" else f"{counts.over} of {counts.total}"
+            counts = node.counts
+            failed = f", {counts[FAILED]} failed" if counts[FAILED] else ""
+            words = "" if node.kind == "item" else f"{counts.over} of {counts.total}{failed}"
             return Line(guide, counts.state, node.name, remark=Remark(words))
         state = StepState.WAITING if node.unserved else entry.state
         spent = (entry.finished_at or now) - entry.started_at if entry.started_at is not None else None
