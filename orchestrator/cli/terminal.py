@@ -19,6 +19,16 @@ from orchestrator.cli.drawing import Picture
 FRAMES_PER_S = 5
 
 
+def measure(screen: Console) -> None:
+    """Take the size that the terminal has now. COLUMNS and LINES tell that of some time ago."""
+    try:
+        size = os.get_terminal_size(screen.file.fileno())
+    except OSError:  # it is none
+        return
+    if size.columns and size.lines:  # some serial lines and pseudo terminals do not know
+        screen.size = size
+
+
 class Frame(Live):
     """A picture that is drawn anew a few times a second, below what is printed, and stays at the end.
 
@@ -37,6 +47,7 @@ class Frame(Live):
         super().start(refresh)
 
     def _picture(self) -> RenderableType:
+        measure(self.console)
         self._next = self._draw()
         return self._next
 
@@ -48,15 +59,18 @@ class Frame(Live):
 
 
 class _Back:
-    """The way back to the beginning of a picture, from its end, which is wiped out."""
+    """The way back to the beginning of a picture, from its end. Its lines are wiped out.
+
+    One by one: where a whole screen is wiped out at once, some terminals keep what was on it as history.
+    """
 
     def __init__(self, drawn: Picture) -> None:
         self._drawn = drawn
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = sum(max(1, ceil(line.cell_len / console.width)) for line in self._drawn.lines)
-        up = f"\x1b[{lines - 1}A" if lines > 1 else ""
-        yield Segment(f"\r{up}\x1b[J", None, [(ControlType.ERASE_IN_LINE, 2)])
+        lines = min(lines, console.height)
+        yield Segment("\r\x1b[2K" + "\x1b[1A\x1b[2K" * (lines - 1), None, [(ControlType.ERASE_IN_LINE, 2)])
 
 
 @contextmanager

@@ -15,7 +15,10 @@ from orchestrator.cli.tree import Line
 from orchestrator.states import StepState
 
 RUNNING = StepState.RUNNING
-NAMES = ("plain", "long" * 30, "名前がとても長いステップ" * 5, "🎉🎈" * 20, "\x1b[31mred\x07", "[red]markup[/red]", "e\u0301")
+NAMES = (
+    "plain", "long" * 30, "名前がとても長いステップ" * 5, "🎉🎈" * 20, "\x1b[31mred\x07", "[red]markup[/red]",
+    "e\u0301",
+)  # fmt: skip
 
 
 def drawn(lines: list[Line], width: int, *, unicode: bool = True, now: int = 0) -> list[str]:
@@ -34,7 +37,7 @@ def test_no_line_is_as_wide_as_the_terminal_and_none_wraps(name: str, width: int
         Line(guide, state, name, f"{name}.{name}", 754_000, Remark(name, share, command))
         for guide in guides for state in StepState for share in (None, 0.5) for command in ("", name)
     ]  # fmt: skip
-    found = drawn(lines + [Line("", RUNNING, "", remark=Remark(name, None, name))], width)
+    found = drawn([*lines, Line("", RUNNING, "", remark=Remark(name, None, name))], width)
     assert len(found) == len(lines) + 1
     assert max(map(cell_len, found)) < width
 

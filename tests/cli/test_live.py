@@ -95,7 +95,7 @@ def test_a_frame_goes_back_over_the_lines_that_its_picture_takes_after_the_termi
     frame.refresh()
     frame.stop()
     # 39 cells take two lines of 20, so the first line of the picture is two lines above the cursor.
-    assert screen.file.getvalue().removeprefix(before).startswith("\r\x1b[2A\x1b[J")
+    assert screen.file.getvalue().removeprefix(before).startswith("\r\x1b[2K" + 2 * "\x1b[1A\x1b[2K" + "x")
 
 
 def test_what_is_printed_meanwhile_stands_above_the_picture() -> None:

@@ -193,7 +193,8 @@ def test_entries_say_what_a_step_waits_for_and_who_has_it() -> None:
     ).entries
     assert entries["sign"].awaits_signal
     assert (entries["sign"].started_at, remark(entries["sign"])) == (5, "waits for the signal approval")
-    assert about_entry(entries["sign"], "01a", 0, ready=False, unserved=False).command == "orchestrator approve 01a sign"
+    said = about_entry(entries["sign"], "01a", 0, ready=False, unserved=False)
+    assert said.command == "orchestrator approve 01a sign"
     assert (entries["kid"].state, remark(entries["kid"])) == (StepState.WAITING, "waits for the limit api")
     entries = nested(event("step.fell_back", "kid", type="E", message="m")).entries
     assert (entries["kid"].name, remark(entries["kid"])) == ("editor.mend", "E: m")
