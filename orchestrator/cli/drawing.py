@@ -21,6 +21,7 @@ from orchestrator.states import StepState
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_ASCII = "|/-\\"
+CURVE, CURVE_ASCII = "▁▂▃▄▅▆▇█", "_.-=*#"
 SPIN_MS = 200  # how long a picture of the spinner stays
 HEADER_LINES = 2
 LOW = 8  # lines of a terminal that is too low for a second line of the header
@@ -66,6 +67,12 @@ class Pen:
             return Text.assemble(("#" * full, style), ("-" * (cells - full), "dim"))
         done = "━" * full + "╸" * half
         return Text.assemble((done, style), ("─" * (cells - len(done)), "dim"))
+
+    def curve(self, values: Sequence[float]) -> str:
+        """`▁▁▃▇█▂`: a value each, against the highest."""
+        signs = CURVE if self._unicode else CURVE_ASCII
+        highest = max(values, default=0) or 1
+        return "".join(signs[round(value / highest * (len(signs) - 1))] for value in values)
 
     def cut(self, text: str, cells: int) -> str:
         """The text in at most so many cells."""

@@ -194,6 +194,17 @@ class RunReader:
         """The newest runs first, without their outputs: see `listing.list_runs`."""
         return list_runs(self._scripts, self.keys, state=state, workflow=workflow, limit=limit)
 
+    def read_runs(self, run_ids: Sequence[str]) -> list[tuple[RunRecord, int]]:
+        """Runs without their outputs, and how many attempts of each run now, of those that are still there.
+
+        One round trip, a command each.
+        """
+        with self.client.pipeline(transaction=False) as pipe:
+            for run_id in run_ids:
+                pipe.hmget(self.keys.run(run_id), "active", *RUN_FIELDS)
+            found = zip(run_ids, pipe.execute(), strict=True)
+        return [(run_record(run_id, fields), int(active or 0)) for run_id, (active, *fields) in found if fields[0]]
+
     def find_runs(self, prefix: str, limit: int = 2) -> list[str]:
         """Ids of runs that start with `prefix`, among all that are kept. O(runs)."""
         ids = self.client.zrevrange(self.keys.runs, 0, -1)
