@@ -7,13 +7,13 @@ open are looked for; later beats read the newest runs and those that were open.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.client import Client
 from orchestrator.records import JournalEntry, RunRecord
 from orchestrator.states import RunState
-from orchestrator.store.connection import guard, server_now_ms
+from orchestrator.store.connection import guard
 from orchestrator.store.journal import BEGINNING, Journal
 from orchestrator.store.load import AgentLoad
 
@@ -24,11 +24,8 @@ MOST_FAILED = 20  # failed runs that are kept
 MOST_ENTRIES = 500  # of the journal, in one beat; of more it is taken that the rest are like these
 OPEN = (RunState.RUNNING, RunState.PAUSED, RunState.PENDING)
 
-_KINDS = {
-    "steps": frozenset({"step.succeeded", "step.failed", "step.retrying", "step.cancelled"}),
-    "runs": frozenset({"run.succeeded", "run.failed", "run.cancelled"}),
-    "messages": frozenset({"message.acknowledged", "message.failed", "message.dead", "message.expired"}),
-}
+_STEPS = frozenset({"step.succeeded", "step.failed", "step.retrying"})
+_MESSAGES = frozenset({"message.acknowledged", "message.failed", "message.dead", "message.expired"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ class Pulse:
         self._failed: dict[str, RunRecord] = {}
         self._newest = ""
         self._turn = 0
-        self._counted: tuple[float, int] | None = None
+        self._counted: tuple[float, int, int] | None = None
         self._position = BEGINNING
 
     def beat(self) -> Beat:
@@ -88,22 +85,21 @@ class Pulse:
         agents = self._client.loads()
         open_runs = self._runs()
         with guard(self._client.url):
-            now = server_now_ms(self._client.store.client)
-            dead = int(self._client.store.client.zcard(self._client.store.keys.dead))
-            rates = self._rates()
+            now, ended, dead = self._client.store.read_totals()
+            rates = self._rates(ended)
         failed = sorted(self._failed.values(), key=_ended)
         return Beat(now, agents, sorted(open_runs.values(), key=_age), dict(self._active), failed, dead, rates)
 
-    def _rates(self) -> Rates | None:
+    def _rates(self, ended: int) -> Rates | None:
         at = time.monotonic()
         count, newest, entries = self._journal.since(self._position, MOST_ENTRIES if self._counted else 1)
-        before, self._counted, self._position = self._counted, (at, count), newest
+        before, self._counted, self._position = self._counted, (at, count, ended), newest
         if before is None or at <= before[0]:
             return None
         over_s, happened = at - before[0], count - before[1]
         share = happened / len(entries) if entries else 0.0
-        a_second = {kind: _count(entries, kind) * share / over_s for kind in _KINDS}
-        return Rates(**a_second, over_s=over_s)
+        steps, messages = (_count(entries, names) * share / over_s for names in (_STEPS, _MESSAGES))
+        return Rates(steps, (ended - before[2]) / over_s, messages, over_s)
 
     def _runs(self) -> dict[str, RunRecord]:
         """The open runs, by id. Those that have ended since the last beat are looked at for failures."""
@@ -131,11 +127,10 @@ class Pulse:
             found = self._client.store.read_runs(wanted) if wanted else []
         for run_id in wanted:
             open_runs.pop(run_id)
-            self._active.pop(run_id, None)
         for run, active in found:
+            self._active[run.id] = active
             self._take(open_runs, run)
-            if run.id in open_runs:
-                self._active[run.id] = active
+        self._active = {run_id: active for run_id, active in self._active.items() if run_id in open_runs}
 
     def _take(self, open_runs: dict[str, RunRecord], run: RunRecord) -> None:
         if not run.state.terminal:
@@ -148,8 +143,8 @@ class Pulse:
             del self._failed[old.id]
 
 
-def _count(entries: Sequence[JournalEntry], kind: str) -> int:
-    return sum(entry.name in _KINDS[kind] for entry in entries)
+def _count(entries: Sequence[JournalEntry], names: Collection[str]) -> int:
+    return sum(entry.name in names for entry in entries)
 
 
 def _age(run: RunRecord) -> int:

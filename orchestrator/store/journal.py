@@ -47,11 +47,10 @@ class Journal:
             pipe.xinfo_stream(self.keys.journal)
             pipe.xrange(self.keys.journal, min=f"({after}", count=most)
             info, entries = pipe.execute(raise_on_error=False)
-        if isinstance(info, redis.ResponseError):  # nothing has ever happened
+        if isinstance(entries, Exception):
+            raise entries
+        if isinstance(info, redis.ResponseError):  # no stream: nothing has ever happened
             return 0, BEGINNING, []
-        for reply in (info, entries):
-            if isinstance(reply, Exception):
-                raise reply
         return int(info["entries-added"]), str(info["last-generated-id"]), [_entry(*entry) for entry in entries]
 
     def wait(self, blocking: Any, after: str, block_ms: int, count: int = _PAGE) -> list[JournalEntry]:

@@ -205,6 +205,19 @@ class RunReader:
             found = zip(run_ids, pipe.execute(), strict=True)
         return [(run_record(run_id, fields), int(active or 0)) for run_id, (active, *fields) in found if fields[0]]
 
+    def read_totals(self) -> tuple[int, int, int]:
+        """The server's clock in ms, how many runs have ever ended, how many dead letters there are. One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zcard(self.keys.dead)
+            pipe.xinfo_stream(self.keys.ended)
+            clock, dead, ended = pipe.execute(raise_on_error=False)
+        for reply in (clock, dead):
+            if isinstance(reply, Exception):
+                raise reply
+        count = 0 if isinstance(ended, redis.ResponseError) else int(ended["entries-added"])  # no stream: none has
+        return int(clock[0]) * 1000 + int(clock[1]) // 1000, count, int(dead)
+
     def find_runs(self, prefix: str, limit: int = 2) -> list[str]:
         """Ids of runs that start with `prefix`, among all that are kept. O(runs)."""
         ids = self.client.zrevrange(self.keys.runs, 0, -1)
