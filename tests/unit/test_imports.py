@@ -29,10 +29,11 @@ def draft(topic: str) -> str: ...
         ("import orchestrator.cli.worker", LANGUAGE | NEVER | {"rich", "orchestrator.client"}),
         ("import orchestrator.cli.messages", CELERY | LANGUAGE | NEVER | {"rich"}),
         ("import orchestrator.cli.runs", CELERY | LANGUAGE | NEVER),
+        ("import orchestrator.cli.top", CELERY | LANGUAGE | NEVER | {"rich", "prometheus_client"}),
         ("import orchestrator.cli.agents", CELERY | LANGUAGE | NEVER | {"rich"}),
         ("import orchestrator.client", CELERY | LANGUAGE | NEVER | {"rich", "orchestrator.store.audit"}),
     ],
-    ids=["every command", "file of agents", "worker", "send", "runs", "agents", "client"],
+    ids=["every command", "file of agents", "worker", "send", "runs", "top", "agents", "client"],
 )
 def test_a_start_leaves_out_what_it_does_not_need(program: str, left_out: set[str]) -> None:
     tell = "import sys; print(*sys.modules)"
