@@ -187,7 +187,7 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it(project: Project, on_scr
     screen.wait_for_prompt()
 
 
-def test_a_thousand_steps_fit_and_cost_little(project: Project, on_screen: Callable[..., Screen]) -> None:
+def test_a_thousand_steps_fit_the_screen(project: Project, on_screen: Callable[..., Screen]) -> None:
     screen = on_screen(width=80, height=24)
     screen.start("run", "fan.yaml")
     shown = screen.wait_for_prompt(timeout_s=60)
