@@ -94,6 +94,7 @@ COMMANDS = {
     "complete": ("handoffs", "End a handoff that was accepted at a terminal: with a result, or as failed."),
     "migrate": ("migrate", "Move agents from tmux windows to inboxes: both ways at first, then cut over."),
     "agents": ("agents", "List the agents: what they can do, who is online, what waits for them."),
+    "top": ("top", "Watch agents, queues, runs and rates, on the whole screen."),
     "flower": ("flower", "Watch workflows, agents and workers in a browser, with Flower."),
     "metrics": ("metrics", "Print what waits, what runs and who works, for Prometheus; or serve it."),
     "audit": ("audit", "Prove from the records that nothing is lost, stuck or left over."),

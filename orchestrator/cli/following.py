@@ -1,4 +1,4 @@
-"""Following a run from the command that submitted it, and seeing to it that somebody serves its agents."""
+"""Following a run from a command: events, records and presence are read, and a view of them is kept up to date."""
 
 from __future__ import annotations
 
@@ -7,39 +7,46 @@ import queue
 import threading
 import time
 from collections.abc import Collection
+from typing import Protocol
 
-from orchestrator.cli.keeping import Keeping
-from orchestrator.cli.live import view_for
-from orchestrator.cli.output import say
+from orchestrator.cli.live import LineView, TreeView, View
+from orchestrator.cli.output import can_draw, console, say
 from orchestrator.client import Client
 from orchestrator.records import Event, RunRecord
 from orchestrator.run_handle import RunHandle
-from orchestrator.runtime.launcher import Launcher
-from orchestrator.store.connection import guard
+from orchestrator.store.connection import guard, server_now_ms
+from orchestrator.workflow.plan import Plan
 
 LOOK_S = 1.0  # between two looks at who is online: another `run` may stop the workers that this one counts on
+ASK_S = 0.25  # between two looks at the records of steps that have begun to wait
+
+
+class Serving(Protocol):
+    """Sees to it that somebody serves the agents of the run that is followed; see `serving.Serving`."""
+
+    @property
+    def serves(self) -> bool: ...
+
+    def look(self, plan: Plan, online: Collection[str]) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Follower:
-    """Shows a run until it ends.
+    """Shows a run until it ends, on standard error or, with `stdout`, on standard output."""
 
-    Args:
-        workers: starts workers; only for agents that are named here and that nobody serves.
-        startable: the agents this process has loaded.
-    """
-
-    def __init__(self, client: Client, handle: RunHandle, workers: Launcher, startable: Collection[str]) -> None:
+    def __init__(
+        self, client: Client, handle: RunHandle, serving: Serving | None = None, *, stdout: bool = False
+    ) -> None:
         self._client = client
         self._handle = handle
-        self._workers = workers
-        self._startable = startable
-        self._waiting_for: set[str] = set()
-        self._keeping: Keeping | None = None
+        self._serving = serving
+        self._stdout = stdout
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         with guard(client.url):
             self._plan = client.store.read_plan(handle.id)
 
-    def follow(self, timeout_s: float | None) -> RunRecord:
+    def follow(self, timeout_s: float | None = None) -> RunRecord:
         """Show the run until it ends or the time is over.
 
         Returns:
@@ -48,28 +55,47 @@ class Follower:
         until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         threading.Thread(target=self._read, name="events", daemon=True).start()
         try:
-            with view_for(self._plan, self._handle.id, self._handle.steps()) as view:
-                look_at = 0.0
-                while time.monotonic() < until:
-                    if time.monotonic() >= look_at:
-                        self._serve()
-                        look_at = time.monotonic() + LOOK_S
-                    try:
-                        event = self._events.get(timeout=max(0.0, min(look_at, until) - time.monotonic()))
-                    except queue.Empty:
-                        continue
-                    if event is None:
-                        break
-                    if isinstance(event, Exception):
-                        raise event
-                    view.take(event)
+            with self._view() as view:
+                self._show(view, until)
         except KeyboardInterrupt:
             self._say_how_to_go_on()
             raise
         finally:
-            if self._keeping:
-                self._keeping.stop()
+            if self._serving:
+                self._serving.stop()
         return self._handle.record()
+
+    def _view(self) -> View:
+        if not can_draw(stderr=not self._stdout):
+            return LineView(self._plan, self._handle.id)
+        with guard(self._client.url):
+            skew_ms = server_now_ms(self._client.store.client) - int(time.time() * 1000)
+        screen = console(stderr=not self._stdout)
+        return TreeView(self._plan, self._handle.id, screen, self._handle.steps(), skew_ms=skew_ms)
+
+    def _show(self, view: View, until: float) -> None:
+        look_at = ask_at = 0.0
+        while (now := time.monotonic()) < until:
+            if now >= look_at:
+                online = {load.name for load in self._client.loads() if load.workers}
+                if self._serving:
+                    self._serving.look(self._plan, online)
+                view.look_at(online)
+                look_at = now + LOOK_S
+            if now >= ask_at:
+                if names := view.unknown():
+                    with guard(self._client.url):
+                        view.learn(self._client.store.read_records(self._handle.id, names))
+                ask_at = now + ASK_S
+            try:
+                event = self._events.get(timeout=max(0.0, min(look_at, ask_at, until) - time.monotonic()))
+            except queue.Empty:
+                continue
+            if event is None:
+                return
+            if isinstance(event, Exception):
+                raise event
+            view.take(event)
 
     def _read(self) -> None:
         """Runs in a thread of its own, because a read blocks for longer than Ctrl-C and time-outs may wait."""
@@ -80,18 +106,10 @@ class Follower:
         except Exception as error:
             self._events.put(error)
 
-    def _serve(self) -> None:
-        online = {agent["name"] for agent in self._client.agents() if agent["presence"] == "online"}
-        missing = [name for name in self._plan.agents if name not in online]
-        self._workers.start(name for name in missing if name in self._startable)
-        if not online and not self._workers.started and self._keeping is None:
-            self._keeping = Keeping(self._client.app)
-        for name in missing:
-            if name not in self._startable and name not in self._waiting_for:
-                self._waiting_for.add(name)
-                say(f"nobody serves the agent {name}, and it is not defined here: waiting for a worker")
-
     def _say_how_to_go_on(self) -> None:
-        agents = " ".join(self._plan.agents)
-        serve = f"`orchestrator worker {agents}` goes on with it, " if self._workers.started else ""
-        say(f"run {self._handle.id} is not cancelled: {serve}`orchestrator cancel {self._handle.id}` ends it")
+        run_id = self._handle.id
+        say(f"run {run_id} is not cancelled:")
+        if self._serving and self._serving.serves:
+            say(f"  orchestrator worker {' '.join(self._plan.agents)}  goes on with it")
+        say(f"  orchestrator events {run_id} --follow  follows it")
+        say(f"  orchestrator cancel {run_id}  ends it")

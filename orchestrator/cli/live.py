@@ -1,31 +1,32 @@
-"""Following a run: a table that moves on a terminal, plain lines anywhere else. Both go to standard error."""
+"""Following a run: a tree that moves on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import ExitStack
 from typing import Protocol
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from orchestrator import events
-from orchestrator.cli.output import console, look, say
-from orchestrator.cli.progress import Progress, Row
+from orchestrator.cli.drawing import HEADER_LINES, Pen, Picture, body, header
+from orchestrator.cli.output import console, say, shows_unicode
+from orchestrator.cli.progress import Progress
 from orchestrator.cli.sentences import Sentences
-from orchestrator.cli.text import clock, duration, one_line, visible
-from orchestrator.records import Event, RunRecord, StepRecord
-from orchestrator.states import StepState
+from orchestrator.cli.terminal import Frame, suspendable, unseen
+from orchestrator.cli.text import clock, duration, visible
+from orchestrator.cli.tree import Tree
+from orchestrator.records import Event, StepRecord
 from orchestrator.workflow.plan import Plan
 
-FRAMES_PER_S = 5
-LINES_AROUND = 5  # lines of the terminal that are not rows: header, column names, "more", prompt
+LINES_BELOW = 1  # of the terminal, for the cursor
+REST_SHARE = 10  # a picture that takes long is drawn again after so many times that long
 PROGRESS_EVERY_MS = 1000  # a step's progress is worth one plain line in so long
-BUSY = (StepState.RUNNING, StepState.WAITING, StepState.FAILED)
+ASKED_AT_ONCE = 100  # records of steps that wait
 
 
 class View(Protocol):
@@ -37,24 +38,15 @@ class View(Protocol):
 
     def take(self, event: Event) -> None: ...
 
+    def unknown(self) -> list[str]: ...
 
-def view_for(plan: Plan, run_id: str, kept: Iterable[StepRecord] = ()) -> View:
-    """The table where standard error is a terminal that can draw one, lines otherwise.
+    def learn(self, records: Iterable[StepRecord]) -> None: ...
 
-    Args:
-        kept: records of the run's steps, for those that it has taken over from an earlier run.
-    """
-    return TableView(plan, run_id, console(stderr=True), kept) if draws_table() else LineView(plan, run_id)
-
-
-def draws_table() -> bool:
-    """Whether standard error is a terminal that can draw again over what it has drawn."""
-    screen = console(stderr=True)
-    return screen.is_terminal and not screen.is_dumb_terminal
+    def look_at(self, served: Collection[str]) -> None: ...
 
 
 class LogRelay:
-    """Lets the workers' log pass above the table, which their writing to the terminal would tear.
+    """Lets the workers' log pass above the tree, which their writing to the terminal would tear.
 
     Made before the workers are forked; they write to `writer`.
     """
@@ -74,7 +66,7 @@ class LogRelay:
 
 
 class LineView:
-    """`12:00:01 step outline started (planner.plan)`."""
+    """`12:00:01 step outline started (planner.plan)`, on standard error."""
 
     def __init__(self, plan: Plan, run_id: str) -> None:
         self._sentences = Sentences(plan)
@@ -98,80 +90,92 @@ class LineView:
         if signal:
             say(f"         `orchestrator approve {self._run_id} {event.step}` lets it go on, `reject` fails it")
 
+    def unknown(self) -> list[str]:
+        return []
 
-class TableView:
-    """A table of the steps that is drawn anew a few times a second, and stays when the run is over."""
+    def learn(self, records: Iterable[StepRecord]) -> None:
+        pass
 
-    def __init__(self, plan: Plan, run_id: str, screen: Console, kept: Iterable[StepRecord] = ()) -> None:
-        self._title = f"{plan.name}  {run_id}"
+    def look_at(self, served: Collection[str]) -> None:
+        pass
+
+
+class TreeView:
+    """The tree of the run's steps, which stays when the run is over.
+
+    Args:
+        kept: records of the run's steps, for those that it has taken over from an earlier run.
+        skew_ms: how far the server's clock is ahead of this one's.
+    """
+
+    def __init__(
+        self, plan: Plan, run_id: str, screen: Console, kept: Iterable[StepRecord] = (), *, skew_ms: int = 0
+    ) -> None:
+        self._about = (plan.name, f"run {run_id}")
         self._progress = Progress(plan, kept)
+        self._tree = Tree(plan, run_id)
         self._screen = screen
-        self._live = Live(console=screen, get_renderable=self.draw, refresh_per_second=FRAMES_PER_S)
+        self._skew_ms = skew_ms
+        self._served: frozenset[str] | None = None
+        self._pen = Pen(unicode=shows_unicode(screen.stderr))
+        self._lock = threading.RLock()  # a thread draws
+        self._kept: tuple[Picture, float] | None = None
+        self._terminal, self._hidden = ExitStack(), ExitStack()
+        self._frame = Frame(screen, self.draw)
 
-    def __enter__(self) -> TableView:
-        self._live.start()
+    def __enter__(self) -> TreeView:
+        self._terminal.enter_context(suspendable(self._stop, self._start))
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._stop()
+        self._terminal.close()
 
     def take(self, event: Event) -> None:
-        self._progress.take(event)
+        with self._lock:
+            self._progress.take(event)
 
-    def draw(self) -> Group:
-        now = int(time.time() * 1000)
-        rows = list(self._progress.rows.values())
-        shown = choose(rows, self._screen.height - LINES_AROUND)
-        elapsed = duration(now - (self._progress.started_at or now))
-        remark = f"  {self._progress.remark}" if self._progress.remark else ""
-        title = f"{self._title}  {elapsed}  {self._progress.done}/{len(rows)} steps{remark}"
-        header = Text(title, style="bold", no_wrap=True)
-        parts: list[Text | Table] = [header, _grid(shown, now, self._screen.width)]
-        if len(shown) < len(rows):
-            parts.append(Text(f"... {len(rows) - len(shown)} more", style="dim"))
-        return Group(*parts)
+    def unknown(self) -> list[str]:
+        """Ids, as the store has them, of steps of which more is to be shown than their events tell."""
+        with self._lock:
+            return self._progress.unknown(ASKED_AT_ONCE)
 
+    def learn(self, records: Iterable[StepRecord]) -> None:
+        """What is in their records."""
+        with self._lock:
+            self._progress.learn(records)
 
-def choose(rows: list[Row], room: int) -> list[Row]:
-    """The rows to show where not all have room: what runs or failed, then what ended last, then what comes next.
+    def look_at(self, served: Collection[str]) -> None:
+        """Which agents a worker serves now."""
+        self._served = frozenset(served)
 
-    They keep the order of the plan.
-    """
-    room = max(room, 1)
-    if len(rows) <= room:
-        return rows
-    order = {id(row): place for place, row in enumerate(rows)}
+    def draw(self) -> Picture:
+        """The picture of this moment. One that took long stays for a while, unless it is the last."""
+        began = time.monotonic()
+        if self._kept and began < self._kept[1] and self._pen.spins:
+            return self._kept[0]
+        with self._lock:
+            picture = self._picture(int(time.time() * 1000) + self._skew_ms)
+        took = time.monotonic() - began
+        self._kept = picture, began + took * REST_SHARE
+        return picture
 
-    def urgency(row: Row) -> tuple[int, int]:
-        if row.state in BUSY:
-            return 0, order[id(row)]
-        return (1, -row.finished_at) if row.finished_at else (2, order[id(row)])
+    def _picture(self, now: int) -> Picture:
+        progress, (width, height) = self._progress, self._screen.size
+        room = max(1, height - HEADER_LINES - LINES_BELOW)
+        lines, counts = self._tree.lines(progress, room, now, self._served)
+        elapsed = duration((progress.finished_at or now) - (progress.started_at or now))
+        words = (*self._about, progress.state.value, elapsed, progress.remark)
+        top = header(words, progress.state, counts, now, width, height, self._pen)
+        return Picture([*top, *body(lines, now, width, self._pen)])
 
-    chosen = sorted(rows, key=urgency)[:room]
-    return sorted(chosen, key=lambda row: order[id(row)])
+    def _start(self) -> None:
+        self._hidden.enter_context(unseen())
+        self._pen.spins = True
+        self._frame.start()
 
-
-def summary(record: RunRecord) -> list[str]:
-    """The last lines about a run: how it ended, and why."""
-    took = duration((record.finished_at or 0) - record.created_at) if record.finished_at else ""
-    lines = [f"{record.workflow} {record.state.value}" + (f" in {took}" if took else "") + f" (run {record.id})"]
-    if record.error:
-        where = f"step {record.error.step}: " if record.error.step else ""
-        lines.append(one_line(f"{where}{record.error.type}: {record.error.message}", limit=2000))
-    return lines
-
-
-def _grid(rows: list[Row], now: int, width: int) -> Table:
-    """Columns with fixed shares of the width, so that the table does not jump when a note changes."""
-    grid = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    names = min(max((len(row.step.id) for row in rows), default=4), max(10, width // 4))
-    agents = min(max((len(row.name) for row in rows), default=5), max(10, width // 6))
-    for title, columns in (("step", names), ("agent", agents), ("status", 11), ("try", 3), ("time", 7)):
-        grid.add_column(title, width=columns, no_wrap=True, overflow="ellipsis")
-    grid.add_column("", no_wrap=True, overflow="ellipsis", width=max(4, width - names - agents - 11 - 3 - 7 - 6))
-    for row in rows:
-        spent = duration((row.finished_at or now) - row.started_at) if row.started_at else ""
-        attempt = str(row.attempt) if row.attempt > 1 else ""
-        cells = [Text(row.step.id), Text(row.name), look(row.state, stderr=True), Text(attempt), Text(spent)]
-        grid.add_row(*cells, Text(one_line(row.remark())))
-    return grid
+    def _stop(self) -> None:
+        self._pen.spins = False
+        self._frame.stop()
+        self._hidden.close()

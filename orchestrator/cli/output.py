@@ -60,6 +60,12 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
+def can_draw(*, stderr: bool = False) -> bool:
+    """Whether the stream is a terminal that can be drawn on again. FORCE_COLOR makes no file one."""
+    screen = console(stderr=stderr)
+    return screen.file.isatty() and not screen.is_dumb_terminal
+
+
 def print_json(document: Any) -> None:
     """One document, indented."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -80,11 +86,12 @@ def look(state: str, *, stderr: bool = False) -> Text:
     from rich.text import Text
 
     symbol, ascii_symbol, style = LOOKS[state]
-    return Text(f"{symbol if _unicode(stderr) else ascii_symbol} {state}", style=style)
+    return Text(f"{symbol if shows_unicode(stderr) else ascii_symbol} {state}", style=style)
 
 
 @cache
-def _unicode(stderr: bool) -> bool:
+def shows_unicode(stderr: bool) -> bool:
+    """Whether more than ASCII can be written to one of the two streams."""
     # The original streams: a live table puts something without an encoding in their place.
     stream = sys.__stderr__ if stderr else sys.__stdout__
     return stream is not None and stream.encoding.lower().startswith("utf")

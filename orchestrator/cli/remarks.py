@@ -1,13 +1,16 @@
 """What is worth saying about a run, or a step, beside its state: why it waits, what it belongs to, how far it is.
 
-Pure: records go in, sentences come out.
+Pure: records, or entries of a run that is followed, go in, sentences come out.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from orchestrator.cli.text import moment
+from orchestrator.cli.entries import Entry
+from orchestrator.cli.text import duration, moment, one_line
 from orchestrator.documents import reason_of
 from orchestrator.records import RunRecord, StepRecord
 from orchestrator.states import StepState
@@ -42,6 +45,16 @@ def about_run(run: RunRecord, holders: Sequence[str] = ()) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+def summary(record: RunRecord) -> list[str]:
+    """The last lines about a run: how it ended, and why."""
+    took = duration((record.finished_at or 0) - record.created_at) if record.finished_at else ""
+    lines = [f"{record.workflow} {record.state.value}" + (f" in {took}" if took else "") + f" (run {record.id})"]
+    if record.error:
+        where = f"step {record.error.step}: " if record.error.step else ""
+        lines.append(one_line(f"{where}{record.error.type}: {record.error.message}", limit=2000))
+    return lines
+
+
 def about_step(step: StepRecord) -> str:
     """Why a step failed, was skipped or waits, and how far it is: items, rounds, its child run."""
     parts = []
@@ -70,3 +83,67 @@ def _due(step: StepRecord) -> str:
     if step.state is not StepState.WAITING or step.retry_at is None or (step.reason and not step.signal):
         return ""
     return f"{'again at' if step.error else 'until'} {moment(step.retry_at)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What stands beside a step that is followed: how far it is as a share, in words, and what to type about it."""
+
+    text: str = ""
+    share: float | None = None
+    command: str = ""
+
+
+NOTHING = Remark()
+
+
+def about_entry(entry: Entry, run_id: str, now: int, *, ready: bool, unserved: bool) -> Remark:
+    """What a step does, or waits for, at this moment.
+
+    Args:
+        now: by the server's clock.
+        ready: only a worker is missing; unserved: and there is none for its agent.
+    """
+    if entry.state is StepState.WAITING:
+        return _about_wait(entry, run_id, now)
+    if ready:
+        text = f"waits for a worker of agent {entry.step.agent}" if unserved else f"queued for {entry.step.agent}"
+        return Remark(", ".join(part for part in (entry.note, text) if part))
+    parts = [_try(entry)] if entry.state is StepState.RUNNING and entry.attempt > 1 else []
+    share = entry.fraction if entry.state is StepState.RUNNING else None
+    if entry.items is not None:
+        items = entry.items
+        parts.append(f"{items.done} of {items.count} items" + (f", {items.failed} failed" if items.failed else ""))
+        share = items.done / items.count if items.count and not entry.state.terminal else None
+    if entry.rounds is not None:
+        most = entry.step.loop.max_iterations if entry.step.loop else entry.rounds
+        parts.append(f"round {entry.rounds} of {'at most ' if not entry.state.terminal else ''}{most}")
+    if entry.times > 1:
+        parts.append(f"{entry.times} done")
+    if share is not None and entry.items is None:
+        parts.append(f"{share:.0%}")
+    if entry.state is StepState.FAILED and entry.attempt > 1:
+        parts.append(f"after {entry.attempt} attempts")
+    if entry.state in (StepState.SKIPPED, StepState.CANCELLED):
+        parts.append(entry.state.value)
+    return Remark(", ".join(part for part in (*parts, entry.note) if part), share)
+
+
+def _about_wait(entry: Entry, run_id: str, now: int) -> Remark:
+    due = "" if entry.due_at is None else duration(max(0, entry.due_at - now))
+    if entry.retried:
+        again = f"again in {due}" if due else "again soon"
+        return Remark(f"{_try(entry, entry.attempt + 1)}, {again}: {entry.note}")
+    if entry.step.kind != "wait":
+        return Remark(entry.note)
+    if entry.awaits_signal:
+        until = f", {due} more" if due else ""
+        return Remark(f"{entry.note}{until}", command=f"orchestrator approve {run_id} {shlex.quote(entry.id)}")
+    return Remark(f"waits until {moment(entry.due_at)}, {due} more" if entry.due_at is not None else "waits")
+
+
+def _try(entry: Entry, number: int | None = None) -> str:
+    """`attempt 2 of 4`; a handler may ask for more attempts than the file has."""
+    number = number or entry.attempt
+    most = entry.step.retry.max_attempts
+    return f"attempt {number} of {most}" if number <= most else f"attempt {number}"

@@ -14,8 +14,10 @@ from orchestrator.cli import options
 from orchestrator.cli.compiling import compile_file
 from orchestrator.cli.following import Follower
 from orchestrator.cli.inputs import read_inputs
-from orchestrator.cli.live import LogRelay, draws_table, summary
-from orchestrator.cli.output import print_json, say
+from orchestrator.cli.live import LogRelay
+from orchestrator.cli.output import can_draw, print_json, say
+from orchestrator.cli.remarks import summary
+from orchestrator.cli.serving import Serving
 from orchestrator.cli.text import one_line, visible
 from orchestrator.cli.worker import agent_process
 from orchestrator.client import Client
@@ -112,12 +114,12 @@ def start(
     require_strong_server(settings)
     process = agent_process(settings, registry, log_level=log_level)
     # The supervisor is forked before the client connects: a fork must not inherit a connection.
-    relay = LogRelay() if draws_table() else None
+    relay = LogRelay() if can_draw(stderr=True) else None
     with Launcher(process, grace_s=GRACE_S, log=relay.writer if relay else None) as workers, Client(settings) as client:
         if relay:
             relay.start()
         handle = submit(client)
-        record = Follower(client, handle, workers, registry.names).follow(timeout)
+        record = Follower(client, handle, Serving(client, workers, registry.names)).follow(timeout)
         if as_json:
             print_json(handle.document())
     _tell_end(record, workers.started, timeout, as_json)

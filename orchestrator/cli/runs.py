@@ -9,9 +9,8 @@ import typer
 from rich.text import Text
 
 from orchestrator.cli import options
-from orchestrator.cli.live import summary
-from orchestrator.cli.output import console, look, print_json, print_json_line, say, table
-from orchestrator.cli.remarks import about_run, about_step, phase_of
+from orchestrator.cli.output import can_draw, console, look, print_json, print_json_line, say, table
+from orchestrator.cli.remarks import about_run, about_step, phase_of, summary
 from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visible
 from orchestrator.client import Client
@@ -121,6 +120,9 @@ def events(
                 _print_journal(client, limit or JOURNAL_LIMIT, follow, as_json)
             return
         handle = find_run(client, run_id)
+        if follow and not as_json and can_draw():
+            _draw(client, handle)
+            return
         with guard(client.url):
             sentences = Sentences(client.store.read_plan(handle.id))
         for event in handle.events(follow=follow):
@@ -148,6 +150,14 @@ def find_run(client: Client, text: str) -> RunHandle:
             return client.run(found[0])
         why = f": {' and '.join(found)} both begin so" if found else "; `orchestrator runs` lists them"
         raise RunNotFound(f"no run {text!r}{why}", run_id=text) from None
+
+
+def _draw(client: Client, handle: RunHandle) -> None:
+    """Follow a run on a terminal, to its end."""
+    from orchestrator.cli.following import Follower  # what draws is needed by no other command that looks
+
+    for line in summary(Follower(client, handle, stdout=True).follow()):
+        say(line)
 
 
 def _print_journal(client: Client, limit: int, follow: bool, as_json: bool) -> None:

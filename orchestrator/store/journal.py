@@ -39,6 +39,21 @@ class Journal:
         newest = self.client.xrevrange(self.keys.journal, count=1)
         return str(newest[0][0]) if newest else BEGINNING
 
+    def since(self, after: str, most: int) -> tuple[int, str, list[JournalEntry]]:
+        """How many entries there have ever been, the position behind the newest, and the entries behind a position.
+
+        Of these at most `most`, the oldest first. One round trip.
+        """
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.xinfo_stream(self.keys.journal)
+            pipe.xrange(self.keys.journal, min=f"({after}", count=most)
+            info, entries = pipe.execute(raise_on_error=False)
+        if isinstance(entries, Exception):
+            raise entries
+        if isinstance(info, redis.ResponseError):  # no stream: nothing has ever happened
+            return 0, BEGINNING, []
+        return int(info["entries-added"]), str(info["last-generated-id"]), [_entry(*entry) for entry in entries]
+
     def wait(self, blocking: Any, after: str, block_ms: int, count: int = _PAGE) -> list[JournalEntry]:
         """What there is behind a position, at most `count`; waits at most `block_ms` for the first. Empty: nothing.
 

@@ -170,6 +170,11 @@ class RunReader:
         raw = self.client.hgetall(self.keys.steps(run_id))
         return {step_id: _step_record(step_id, json.loads(text)) for step_id, text in raw.items() if step_id[0] != "#"}
 
+    def read_records(self, run_id: str, step_ids: Sequence[str]) -> list[StepRecord]:
+        """Records of these steps, by their ids in the store, of those that have one. One command."""
+        found = zip(step_ids, self.client.hmget(self.keys.steps(run_id), step_ids), strict=True)
+        return [_step_record(step_id, json.loads(text)) for step_id, text in found if text]
+
     def read_steps_in_order(self, run_id: str) -> list[StepRecord]:
         """The steps that users see, with their agents: see `in_order`."""
         return in_order(self.read_plan(run_id), self.read_steps(run_id), self.read_run(run_id).state)
@@ -200,6 +205,30 @@ class RunReader:
     ) -> RunPage:  # fmt: skip
         """The runs behind a place in the list: see `listing.page_of_runs`."""
         return page_of_runs(self.client, self.keys, state=state, workflow=workflow, text=text, after=after, limit=limit)
+
+    def read_runs(self, run_ids: Sequence[str]) -> list[tuple[RunRecord, int]]:
+        """Runs without their outputs, and how many attempts of each run now, of those that are still there.
+
+        One round trip, a command each.
+        """
+        with self.client.pipeline(transaction=False) as pipe:
+            for run_id in run_ids:
+                pipe.hmget(self.keys.run(run_id), "active", *RUN_FIELDS)
+            found = zip(run_ids, pipe.execute(), strict=True)
+        return [(run_record(run_id, fields), int(active or 0)) for run_id, (active, *fields) in found if fields[0]]
+
+    def read_totals(self) -> tuple[int, int, int]:
+        """The server's clock in ms, how many runs have ever ended, how many dead letters there are. One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zcard(self.keys.dead)
+            pipe.xinfo_stream(self.keys.ended)
+            clock, dead, ended = pipe.execute(raise_on_error=False)
+        for reply in (clock, dead):
+            if isinstance(reply, Exception):
+                raise reply
+        count = 0 if isinstance(ended, redis.ResponseError) else int(ended["entries-added"])  # no stream: none has
+        return int(clock[0]) * 1000 + int(clock[1]) // 1000, count, int(dead)
 
     def find_runs(self, prefix: str, limit: int = 2) -> list[str]:
         """Ids of runs that start with `prefix`, among all that are kept. O(runs)."""

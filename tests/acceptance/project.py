@@ -98,7 +98,7 @@ class Project:
     def call(self, *words: str, timeout_s: float = 30, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return subprocess.run(
-            self._command(words), cwd=self.folder, env=self.environment | environment, timeout=timeout_s,
+            self.command(words), cwd=self.folder, env=self.environment | environment, timeout=timeout_s,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -115,7 +115,7 @@ class Project:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a command that goes on."""
         started = subprocess.Popen(
-            self._command(words), cwd=self.folder, env=self.environment,
+            self.command(words), cwd=self.folder, env=self.environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._started.append(started)
@@ -147,7 +147,7 @@ class Project:
             what=f"{step} {state}", timeout_s=15, every_s=0.1,
         )  # fmt: skip
 
-    def _command(self, words: Sequence[str]) -> list[str]:
+    def command(self, words: Sequence[str]) -> list[str]:
         # The folder stands in the arguments, which every fork shares, so that `processes` finds all of them.
         marker = f"import sys; sys.argv = ['orchestrator', *sys.argv[2:]]  # {self.folder}"
         return [sys.executable, "-c", f"{marker}\nfrom orchestrator.cli.app import main; sys.exit(main())", "-", *words]

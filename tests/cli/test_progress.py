@@ -1,52 +1,95 @@
-"""Rows from events."""
+"""Entries from events."""
 
 from __future__ import annotations
 
-from orchestrator.cli.live import choose
-from orchestrator.cli.progress import Progress, Row
+from orchestrator.cli.entries import Entry
+from orchestrator.cli.progress import MOST_FAILED, Progress
+from orchestrator.cli.remarks import about_entry
 from orchestrator.records import Event, StepRecord
-from orchestrator.states import StepState
-from orchestrator.workflow.plan import PlanStep
+from orchestrator.states import RunState, StepState
+from orchestrator.workflow.plan import Plan
 from tests.cli.texts import event, plan_of
 from tests.factories import foreach, plan, task
 
 PLAN = plan(task("a"), foreach("each", "a"), task("b", "each"))
 
 
-def after(*events: Event) -> dict[str, Row]:
-    progress = Progress(PLAN)
+def after(*events: Event, of: Plan = PLAN) -> Progress:
+    progress = Progress(of)
     for happened in events:
         progress.take(happened)
-    return progress.rows
+    return progress
 
 
-def test_row_follows_an_attempt_that_fails_and_is_tried_again() -> None:
-    rows = after(
-        event("step.started", "a", at=1000, attempt=1),
-        event("step.retrying", "a", at=2000, attempt=1, type="ValueError", message="no\nluck"),
+def remark(entry: Entry, now: int = 0) -> str:
+    return about_entry(entry, "01a", now, ready=False, unserved=False).text
+
+
+def test_entry_follows_an_attempt_that_fails_and_is_tried_again() -> None:
+    started = event("step.started", "a", at=1000, attempt=1)
+    told = event("step.progress", "a", at=1100, attempt=1, fraction=0.25, note="reading")
+    failed = event("step.retrying", "a", at=2000, attempt=1, type="ValueError", message="no\nluck")
+    again = event("step.started", "a", at=3000, attempt=2)
+    entry = after(started, told).entries["a"]
+    assert (entry.state, entry.fraction, remark(entry)) == (StepState.RUNNING, 0.25, "25%, reading")
+    entry = after(started, told, failed).entries["a"]
+    assert (entry.state, remark(entry)) == (StepState.WAITING, "attempt 2, again soon: ValueError: no luck")
+    entry = after(started, told, failed, again).entries["a"]
+    assert (entry.state, entry.fraction, remark(entry)) == (StepState.RUNNING, None, "attempt 2")
+
+
+def test_a_step_that_waits_is_asked_for_its_time_until_that_is_known() -> None:
+    progress = after(
+        event("step.retrying", "a", attempt=1, type="E", message="m"),
+        event("step.retrying", "each[1]", attempt=1, type="E", message="m"),
     )
-    assert (rows["a"].state, rows["a"].remark()) == (StepState.WAITING, "ValueError: no luck")
-    rows = after(
-        event("step.started", "a", at=3000, attempt=2),
-        event("step.progress", "a", at=3100, attempt=2, fraction=0.25, note="reading"),
-    )
-    assert (rows["a"].attempt, rows["a"].remark()) == (2, "25% reading")
+    assert progress.unknown(10) == ["a", "each[1]"]
+    progress.learn([StepRecord("a", StepState.WAITING, retry_at=5000)])
+    assert progress.unknown(10) == ["each[1]"]
+    assert remark(progress.entries["a"], now=2000) == "attempt 2, again in 3.0 s: E: m"
+    progress.take(event("step.started", "each[1]", attempt=2))
+    assert progress.unknown(10) == []
 
 
-def test_row_of_a_foreach_counts_its_items() -> None:
-    rows = after(
+def test_a_record_that_is_newer_than_the_events_is_not_asked_for_again() -> None:
+    progress = after(event("step.waiting", "a"))
+    progress.learn([StepRecord("a", StepState.SUCCEEDED, retry_at=5000)])
+    assert (progress.unknown(10), progress.entries["a"].due_at) == ([], None)
+
+
+def test_the_only_step_of_an_item_is_asked_for_by_its_id_in_the_store() -> None:
+    decided = plan_of("steps: [{id: each, foreach: [1, 2], capability: writing, task: draft}]")
+    progress = after(event("step.limited", "each[1]", note="waits for the limit api"), of=decided)
+    assert progress.unknown(10) == ["each.item[1]"]
+
+
+def test_entry_of_a_foreach_counts_its_items() -> None:
+    entry = after(
         event("step.started", "each", note="3"),
         event("step.started", "each[0]", attempt=1),
         event("step.succeeded", "each[0]"),
         event("step.failed", "each[1]", type="KeyError", message="'x'"),
-    )
-    assert rows["each"].state is StepState.RUNNING
-    assert rows["each"].remark() == "2/3, 1 failed  [1] KeyError: 'x'"
+        event("step.progress", "each[1]", note="late"),
+    ).entries["each"]
+    assert (entry.state, remark(entry)) == (StepState.RUNNING, "2 of 3 items, 1 failed")
+    assert entry.items
+    assert (list(entry.items.live), list(entry.items.bad)) == ([], [1])
+
+
+def test_items_that_are_done_are_only_counted_and_of_those_that_failed_the_first_are_kept() -> None:
+    happened = [event("step.started", "each", note="100")]
+    for number in range(100):
+        happened += [event("step.started", f"each[{number}]"), event("step.failed", f"each[{number}]", type="E")]
+    items = after(*happened).entries["each"].items
+    assert items
+    assert (len(items.live), len(items.bad), items.failed) == (0, MOST_FAILED, 100)
 
 
 def test_steps_never_reached_are_cancelled_when_the_run_fails() -> None:
-    rows = after(event("step.failed", "a", type="E", message="m"), event("run.failed"))
-    assert [row.state for row in rows.values()] == [StepState.FAILED, StepState.CANCELLED, StepState.CANCELLED]
+    progress = after(event("step.failed", "a", type="E", message="m"), event("run.failed", at=9))
+    states = [entry.state for entry in progress.entries.values()]
+    assert states == [StepState.FAILED, StepState.CANCELLED, StepState.CANCELLED]
+    assert (progress.state, progress.finished_at) == (RunState.FAILED, 9)
 
 
 NESTED = plan_of(
@@ -70,14 +113,11 @@ NESTED = plan_of(
 
 
 def nested(*happened: Event) -> Progress:
-    progress = Progress(NESTED)
-    for one in happened:
-        progress.take(one)
-    return progress
+    return after(*happened, of=NESTED)
 
 
-def test_only_steps_that_are_sure_to_have_a_row_have_one_before_they_come_up() -> None:
-    assert list(nested().rows) == ["each", "spin", "turn", "sign", "kid"]
+def test_only_steps_that_are_sure_to_come_have_an_entry_before_they_come_up() -> None:
+    assert list(nested().entries) == ["each", "spin", "turn", "sign", "kid"]
     late = nested(
         event("step.started", "turn.compensate~6", attempt=1),
         event("step.succeeded", "turn.compensate~6"),
@@ -87,9 +127,9 @@ def test_only_steps_that_are_sure_to_have_a_row_have_one_before_they_come_up() -
         event("step.started", "clean"),
         event("step.ready", "not.of.this.plan"),
     )
-    assert list(late.rows)[-3:] == ["turn.compensate", "alert", "clean"]
-    undo = late.rows["turn.compensate"]
-    assert (undo.name, undo.state, undo.remark()) == ("writer.undo", StepState.FAILED, "2 done  E: m")
+    assert list(late.entries)[-3:] == ["turn.compensate", "alert", "clean"]
+    undo = late.entries["turn.compensate"]
+    assert (undo.name, undo.state, remark(undo)) == ("writer.undo", StepState.FAILED, "2 done, E: m")
 
 
 def test_an_item_with_a_body_is_done_when_all_its_own_steps_are() -> None:
@@ -99,11 +139,14 @@ def test_an_item_with_a_body_is_done_when_all_its_own_steps_are() -> None:
         event("step.started", "parts[0]", note="1"), event("step.started", "parts[0][0]"),
         event("step.succeeded", "parts[0][0]"),
     ]  # fmt: skip
-    assert nested(*begun, *steps).rows["each"].remark() == "0/2"
+    going = nested(*begun, *steps).entries["each"]
+    assert remark(going) == "0 of 2 items"
+    assert going.items
+    assert remark(going.items.live[0].entries["parts"]) == "1 of 1 items"
     done = [*begun, *steps, event("step.succeeded", "parts[0]")]
-    assert nested(*done).rows["each"].remark() == "1/2"
+    assert remark(nested(*done).entries["each"]) == "1 of 2 items"
     failed = [*done, event("step.failed", "write[1]", type="E", message="m"), event("step.cancelled", "edit[1]")]
-    assert nested(*failed).rows["each"].remark() == "2/2, 1 failed  write[1] E: m"
+    assert remark(nested(*failed).entries["each"]) == "2 of 2 items, 1 failed"
 
 
 def test_an_item_that_is_cancelled_as_a_whole_counts_once() -> None:
@@ -114,20 +157,19 @@ def test_an_item_that_is_cancelled_as_a_whole_counts_once() -> None:
         event("step.cancelled", "edit[1]"),
         event("step.cancelled", "parts[1]"),
     )
-    assert progress.rows["each"].remark() == "1/2"
+    assert remark(progress.entries["each"]) == "1 of 2 items"
 
 
 def test_of_a_foreach_that_has_enough_only_what_was_done_counts() -> None:
-    progress = Progress(plan_of("steps: [{id: each, foreach: [1, 2, 3], enough: 1, agent: a}]"))
-    for happened in (
+    progress = after(
         event("step.started", "each", note="3"), event("step.succeeded", "each[0]"), event("step.cancelled", "each[1]"),
         event("step.succeeded", "each"),
-    ):  # fmt: skip
-        progress.take(happened)
-    assert progress.rows["each"].remark() == "2/3"
+        of=plan_of("steps: [{id: each, foreach: [1, 2, 3], enough: 1, agent: a}]"),
+    )  # fmt: skip
+    assert remark(progress.entries["each"]) == "2 of 3 items"
 
 
-def test_a_round_starts_the_rows_of_the_loop_anew() -> None:
+def test_a_round_starts_the_entries_of_the_loop_anew() -> None:
     progress = nested(
         event("step.started", "spin"),
         event("step.round", "spin", note="0"),
@@ -135,32 +177,34 @@ def test_a_round_starts_the_rows_of_the_loop_anew() -> None:
         event("step.succeeded", "turn", at=9),
         event("step.round", "spin", note="1"),
     )
-    assert progress.rows["spin"].remark() == "round 2"
-    assert (progress.rows["turn"].state, progress.rows["turn"].started_at) == (StepState.PENDING, None)
+    assert remark(progress.entries["spin"]) == "round 2 of at most 3"
+    assert (progress.entries["turn"].state, progress.entries["turn"].started_at) == (StepState.PENDING, None)
 
 
 def test_a_skipped_loop_skips_what_is_in_it() -> None:
     progress = nested(event("step.skipped", "spin", note="its when is false"))
-    assert {progress.rows[name].state for name in ("spin", "turn")} == {StepState.SKIPPED}
+    assert {progress.entries[name].state for name in ("spin", "turn")} == {StepState.SKIPPED}
 
 
-def test_rows_say_what_a_step_waits_for_and_who_has_it() -> None:
-    rows = nested(
+def test_entries_say_what_a_step_waits_for_and_who_has_it() -> None:
+    entries = nested(
         event("step.waiting", "sign", at=5, note="waits for the signal approval"),
         event("step.limited", "kid", note="waits for the limit api"),
-    ).rows
-    assert (rows["sign"].state, rows["sign"].remark()) == (StepState.WAITING, "waits for the signal approval")
-    assert rows["sign"].started_at == 5
-    assert (rows["kid"].state, rows["kid"].remark()) == (StepState.WAITING, "waits for the limit api")
-    rows = nested(event("step.fell_back", "kid", type="E", message="m")).rows
-    assert (rows["kid"].name, rows["kid"].remark()) == ("editor.mend", "E: m")
+    ).entries
+    assert entries["sign"].awaits_signal
+    assert (entries["sign"].started_at, remark(entries["sign"])) == (5, "waits for the signal approval")
+    said = about_entry(entries["sign"], "01a", 0, ready=False, unserved=False)
+    assert said.command == "orchestrator approve 01a sign"
+    assert (entries["kid"].state, remark(entries["kid"])) == (StepState.WAITING, "waits for the limit api")
+    entries = nested(event("step.fell_back", "kid", type="E", message="m")).entries
+    assert (entries["kid"].name, remark(entries["kid"])) == ("editor.mend", "E: m")
 
 
 def test_the_run_as_a_whole_has_a_remark_while_it_is_held() -> None:
     queued = event("run.queued", note="test:main")
     assert nested(queued).remark == "waits for a place under test:main"
     assert nested(queued, event("run.started")).remark == ""
-    assert nested(event("run.paused")).remark == "paused"
+    assert nested(event("run.paused")).remark == "nothing more starts"
     assert nested(event("run.paused"), event("run.resumed")).remark == ""
 
 
@@ -171,23 +215,6 @@ def test_steps_taken_over_from_another_run_are_done_before_anything_happens() ->
         StepRecord("kid", StepState.PENDING),
     ]
     progress = Progress(NESTED, kept)
-    assert (progress.done, progress.rows["sign"].remark(), progress.rows["each"].items_done) == (1, "taken over", 1)
-
-
-def row(name: str, state: str, finished_at: int | None = None) -> Row:
-    return Row(PlanStep(id=name, kind="task"), state=StepState(state), finished_at=finished_at)
-
-
-def test_what_runs_or_failed_is_shown_first_then_what_ended_last_then_what_comes() -> None:
-    rows = [
-        row("old", "succeeded", 1), row("bad", "failed", 2), row("new", "succeeded", 3),
-        row("now", "running"), row("next", "pending"), row("later", "pending"),
-    ]  # fmt: skip
-
-    def names(room: int) -> list[str]:
-        return [shown.step.id for shown in choose(rows, room)]
-
-    assert names(2) == ["bad", "now"]
-    assert names(3) == ["bad", "new", "now"]
-    assert names(5) == ["old", "bad", "new", "now", "next"]
-    assert names(6) == [shown.step.id for shown in rows]
+    assert progress.entries["each"].items
+    found = (progress.done, remark(progress.entries["sign"]), progress.entries["each"].items.done)
+    assert found == (1, "taken over", 1)

@@ -35,10 +35,11 @@ def draft(topic: str) -> str: ...
         ("import orchestrator.cli.runs", CELERY | LANGUAGE | NEVER),
         ("import orchestrator.cli.flower, orchestrator.cli.up", NEVER | {"orchestrator.web.door"}),
         ("import orchestrator.cli.metrics", CELERY | LANGUAGE | NEVER | {"rich", "prometheus_client"}),
+        ("import orchestrator.cli.top", CELERY | LANGUAGE | NEVER | {"rich", "prometheus_client"}),
         ("import orchestrator.cli.agents", CELERY | LANGUAGE | NEVER | {"rich"}),
         ("import orchestrator.client", CELERY | LANGUAGE | NEVER | {"rich", "orchestrator.store.audit"}),
     ],
-    ids=["every command", "file of agents", "worker", "send", "runs", "flower", "metrics", "agents", "client"],
+    ids=["every command", "file of agents", "worker", "send", "runs", "flower", "metrics", "top", "agents", "client"],
 )
 def test_a_start_leaves_out_what_it_does_not_need(program: str, left_out: set[str]) -> None:
     tell = "import sys; print(*sys.modules)"
