@@ -96,7 +96,7 @@ COMMANDS = {
     "agents": ("agents", "List the agents: what they can do, who is online, what waits for them."),
     "top": ("top", "Watch agents, queues, runs and rates, on the whole screen."),
     "flower": ("flower", "Watch workflows, agents and workers in a browser, with Flower."),
-    "metrics": ("metrics", "Print what waits, what runs and who works, for Prometheus; or serve it."),
+    "metrics": ("metrics", "Print what waits, what runs and what happened, for Prometheus; or serve it."),
     "audit": ("audit", "Prove from the records that nothing is lost, stuck or left over."),
     "doctor": ("doctor", "Check the installation, the server and the workers, and say what to do."),
 }

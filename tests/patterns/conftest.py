@@ -22,7 +22,7 @@ class Office(Team):
         self.settings = self.settings.model_copy(update={"agents": (str(AGENTS),)})
         self.client.close()
         self.client = Client(self.settings)
-        self._environment |= {"ORCHESTRATOR_AGENTS": str(AGENTS), JOURNAL: str(self.journal_file)}
+        self.environment |= {"ORCHESTRATOR_AGENTS": str(AGENTS), JOURNAL: str(self.journal_file)}
 
 
 @pytest.fixture(scope="session")

@@ -123,6 +123,6 @@ local function claim(id, rec)
   end
   timer(rec.lease_until, 'lease', RUN_ID, id, rec.attempt)
   if graph.timeout_ms then timer(NOW + graph.timeout_ms, 'timeout', RUN_ID, id, rec.attempt) end
-  emit('step.started', id, tries(rec), cjson.encode({worker = by.worker}), NOW - rec.ready_at .. ' ' .. rec.queue)
+  emit('step.started', id, tries(rec), cjson.encode({worker = by.worker}), NOW - (rec.ready_at or NOW) .. ' ' .. rec.queue)
   return claimed(id, rec, graph)
 end
