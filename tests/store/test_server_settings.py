@@ -68,7 +68,7 @@ def test_nothing_is_wrong_with_the_best_settings(client: redis.Redis, server: em
 
 
 def test_a_node_of_a_cluster_is_refused(tmp_path: Path) -> None:
-    with Server(tmp_path / "node", tcp=True, cluster_enabled="yes") as node:
+    with Server(tmp_path / "node", tcp=True, cluster_enabled="yes", cluster_port=str(free_port())) as node:
         with visit(node.url, deadline_s=5) as connection:
             assert [check for check, _ in failing(connection, Settings(url=node.url))] == ["cluster"]
         with pytest.raises(ServerTooWeak, match="cluster: a node of a Redis Cluster"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import sys
 import threading
 import time
@@ -198,8 +199,11 @@ def test_a_host_that_is_not_listed_is_not_asked(server: Server) -> None:
 
 def test_a_server_that_is_not_there_is_an_error_that_names_it(server: Server) -> None:
     server.server_close()
-    with pytest.raises(ConnectionError, match=rf"{server.url}/v1: ConnectError"):
-        ask(server, path="/v1?key=private")
+    with socket.socket() as kept:  # the port, so that nobody else answers there; nobody listens
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(server.server_address)
+        with pytest.raises(ConnectionError, match=rf"{server.url}/v1: ConnectError"):
+            ask(server, path="/v1?key=private")
 
 
 def test_a_server_that_hangs_up_is_a_connection_error(server: Server) -> None:
