@@ -71,7 +71,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def ask(server: Server, values: dict[str, Any] | None = None, *, path: str = "/v1", **limits: Any) -> Any:
+def ask(server: Server | SimpleNamespace, values: dict[str, Any] | None = None, *, path: str = "/v1", **limits: Any) -> Any:
     """One call of a task, as a worker makes it."""
     task = {"url": server.url + path, **limits}
     agent = http_agent("a", {"hosts": ["127.0.0.1"], "tasks": {"t": task}})
@@ -197,13 +197,12 @@ def test_a_host_that_is_not_listed_is_not_asked(server: Server) -> None:
     assert server.asked == []
 
 
-def test_a_server_that_is_not_there_is_an_error_that_names_it(server: Server) -> None:
-    server.server_close()
-    with socket.socket() as kept:  # the port, so that nobody else answers there; nobody listens
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.bind(server.server_address)
-        with pytest.raises(ConnectionError, match=rf"{server.url}/v1: ConnectError"):
-            ask(server, path="/v1?key=private")
+def test_a_server_that_is_not_there_is_an_error_that_names_it() -> None:
+    with socket.socket() as taken:  # a port that is nobody else's, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        nowhere = SimpleNamespace(url=f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ConnectionError, match=rf"{nowhere.url}/v1: ConnectError"):
+            ask(nowhere, path="/v1?key=private")
 
 
 def test_a_server_that_hangs_up_is_a_connection_error(server: Server) -> None:
