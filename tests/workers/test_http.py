@@ -71,7 +71,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def ask(server: Server | SimpleNamespace, values: dict[str, Any] | None = None, *, path: str = "/v1", **limits: Any) -> Any:
+def ask(server: Any, values: dict[str, Any] | None = None, *, path: str = "/v1", **limits: Any) -> Any:
     """One call of a task, as a worker makes it."""
     task = {"url": server.url + path, **limits}
     agent = http_agent("a", {"hosts": ["127.0.0.1"], "tasks": {"t": task}})
