@@ -216,12 +216,12 @@ class Directory:
         self._client.zremrangebyscore(self._keys.presence, "-inf", server_now_ms(self._client) - 10 * self._lease_ms)
 
 
-@lru_cache(maxsize=4096)
 def _rung(box: str) -> str:
     """The field beside a box's door that says that everything in it has a ring."""
     return f"rung {box}"
 
 
+@lru_cache(maxsize=4096)
 def _info(stored: str) -> AgentInfo:
     # Agents change seldom and are read at each submit of a file; nobody writes to an AgentInfo.
     return AgentInfo.from_json(json.loads(stored))
