@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator import events
 from orchestrator.client import Client
-from orchestrator.documents import error_document, run_summary
+from orchestrator.documents import error_document, event_document, run_summary
 from orchestrator.ids import base_of
-from orchestrator.records import Event, RunRecord, StepRecord, rfc3339
+from orchestrator.records import Event, RunRecord, StepRecord
 from orchestrator.states import RunState, StepState
 from orchestrator.store.connection import server_now_ms
 from orchestrator.store.rows import in_order
@@ -173,12 +173,7 @@ def event_row(event: Event) -> dict[str, Json]:
         says = f"{data['type']}: {data.get('message', '')}"
     else:
         says = str(data["note"]) if "note" in data else ", ".join(f"{name}: {value}" for name, value in data.items())
-    return {
-        "id": event.id,
-        "at": rfc3339(event.at),
-        "name": event.name,
-        "step": event.step,
-        "attempt": event.attempt,
+    return event_document(event) | {
         "data": {name: value for name, value in data.items() if name != "traceback"},
         "says": shorten(says, MOST_SAID),
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.broker import broker
+from tests.acceptance.project import Project
+from tests.acceptance.screen import Screen
 from tests.acceptance.team import Team, team
 
 #: Tests of messages beside those of runs: two groups of about the same length, one for each of two processes.
@@ -36,3 +38,17 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         made.start_worker("hand", "solo")
         made.start_worker("many", pool="threads")
         yield made
+
+
+@pytest.fixture
+def on_screen(project: Project) -> Iterator[Callable[..., Screen]]:
+    """Opens terminals for the commands of the test's project."""
+    made: list[Screen] = []
+
+    def open_screen(**options: object) -> Screen:
+        made.append(Screen(project, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield open_screen
+    for screen in made:
+        screen.close()

@@ -78,19 +78,6 @@ def project(tmp_path: Path) -> Iterator[Project]:
     made.close()
 
 
-@pytest.fixture
-def on_screen(project: Project) -> Iterator[Callable[..., Screen]]:
-    made: list[Screen] = []
-
-    def open_screen(**options: object) -> Screen:
-        made.append(Screen(project, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield open_screen
-    for screen in made:
-        screen.close()
-
-
 def open_gate(project: Project, step: str) -> None:
     (project.folder / f"open.{step}").touch()
 

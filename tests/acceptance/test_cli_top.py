@@ -23,19 +23,6 @@ def project(tmp_path: Path) -> Iterator[Project]:
     made.close()
 
 
-@pytest.fixture
-def on_screen(project: Project) -> Iterator[Callable[..., Screen]]:
-    made: list[Screen] = []
-
-    def open_screen(**options: object) -> Screen:
-        made.append(Screen(project, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield open_screen
-    for screen in made:
-        screen.close()
-
-
 def test_top_shows_what_waits_and_what_goes_on_and_q_restores_the_terminal(
     project: Project, on_screen: Callable[..., Screen]
 ) -> None:
