@@ -184,7 +184,7 @@ class Fleet:
             before: words before the command: `prlimit --as=300000000`, `ip netns exec NAME`, `faketime ...`.
             environment: what these workers are told besides.
         """
-        seen = self.online()
+        seen = self.online() if wait else {}  # the server may just be down
         started = [
             self._launch(agent, concurrency, pool, supervised, before, environment or {})
             for agent in agents for _ in range(each)
