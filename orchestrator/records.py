@@ -188,15 +188,25 @@ class Taker:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A step to decide, with its record and what its expressions may read."""
+
+    step_id: str
+    step: Any  # a PlanStep
+    record: dict[str, Json]
+    scope: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """What one transition made possible, for whoever caused it to carry on with.
 
     `ready` steps go to their agents, `decide` steps are evaluated where the run advances (`when`, `set`, `foreach`,
-    gates, and `$outputs` for the end of the run). Where the broker is the store's server, the script that makes a step
-    ready sends its message, and `ready` is empty. `posted` is what became of the messages that a handler sent, as
-    `Inbox.posted` reads it. `claim` is the step that the process goes on with.
-    `elsewhere` are decisions of other runs: of the parent of a run that ended, of its children, of a run that waited
-    for a place. `holders` are, where the run waits for one, the oldest run that has it and those that wait, too.
+    gates, and `$outputs` for the end of the run); of the first one `question` holds what it needs. Where the broker is
+    the store's server, the script that makes a step ready sends its message, and `ready` is empty. `posted` is what
+    became of the messages that a handler sent, as `Inbox.posted` reads it. `claim` is the step that the process goes on
+    with. `elsewhere` are decisions of other runs: of the parent of a run that ended, of its children, of a run that
+    waited for a place. `holders` are, where the run waits for one, the oldest run that has it and those that wait, too.
     """
 
     run_id: str
@@ -207,6 +217,7 @@ class Advance:
     posted: tuple[Json, ...] = ()
     holders: tuple[str, ...] = ()
     claim: Claim | None = None
+    question: Question | None = None
 
     @property
     def leads_on(self) -> bool:

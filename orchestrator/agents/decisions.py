@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -21,7 +22,7 @@ from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
 from orchestrator.errors import ChildRunFailed, LoopExhausted, NotEnough, OrchestratorError, RunNotFound, RunNotOver
 from orchestrator.ids import new_id, visible_id
-from orchestrator.records import Advance, Ready, StepError
+from orchestrator.records import Advance, Question, Ready, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
 from orchestrator.store.directory import Directory
@@ -52,11 +53,11 @@ def carry_on(
     ready: dict[str, list[Ready]] = {advance.run_id: list(advance.ready)}
     priority = {advance.run_id: advance.priority}
     newest = {advance.run_id: advance}
-    todo = deque([*((advance.run_id, what) for what in advance.decide), *advance.elsewhere])
+    todo = deque(asked(advance))
     while todo:
-        run_id, what = todo.popleft()
+        run_id, what, question = todo.popleft()
         try:
-            more = decisions.decide(run_id, what)
+            more = decisions.decide(run_id, what, question)
         except RunNotFound:  # past its retention, or a child that was never created
             store.drop_decision(run_id, what)
             continue
@@ -64,10 +65,17 @@ def carry_on(
             ready.setdefault(more.run_id, []).extend(more.ready)
             priority.setdefault(more.run_id, more.priority)
             newest[more.run_id] = more
-            todo.extend((more.run_id, what) for what in more.decide)
-            todo.extend(more.elsewhere)
+            todo.extend(asked(more))
     run_ends(settings, store, newest.values())
     return tuple(Advance(run_id, tuple(steps), priority=priority[run_id]) for run_id, steps in ready.items())
+
+
+def asked(advance: Advance) -> Iterator[tuple[str, str, Question | None]]:
+    """The decisions that a transition asks for: run, what, and what it needs as far as that came along."""
+    for what in advance.decide:
+        yield advance.run_id, what, advance.question if what == advance.decide[0] else None
+    for run_id, what in advance.elsewhere:
+        yield run_id, what, None
 
 
 class Decisions:
@@ -78,9 +86,11 @@ class Decisions:
         self._settings = settings
         self._limit_s = settings.max_expression_s
 
-    def decide(self, run_id: str, what: str) -> Advance | None:
+    def decide(self, run_id: str, what: str, question: Question | None = None) -> Advance | None:
         """Take one decision and record it. None: it was taken already, or there is nothing to decide yet.
 
+        Args:
+            question: what it needs, if that is known; it may be outdated, and then the store refuses the answer.
         Raises:
             RunNotFound: no such run (any more).
         """
@@ -90,10 +100,10 @@ class Decisions:
             return self._store.start_run(run_id)
         if what in (CANCEL, STOP):
             return self._store.cancel_run(run_id, at_once=what == STOP)
-        found = self._store.load_decision(run_id, what)
-        if found is None:
+        question = question or self._store.load_decision(run_id, what)
+        if question is None:
             return None  # a process of the newer version decides, when it keeps
-        step, record, scope = found
+        step, record, scope = question.step, question.record, question.scope
         if "state" not in record or StepState(record["state"]).terminal:
             self._store.drop_decision(run_id, what)
             return None

@@ -16,7 +16,7 @@ import redis
 
 from orchestrator.errors import OrchestratorError, QueueFull, RunNotFound, RunOver, RunRefused, StepNotWaiting
 from orchestrator.ids import base_of
-from orchestrator.records import SCHEMA, Advance, Claim, Order, Ready, Sending, StepError, Taker
+from orchestrator.records import SCHEMA, Advance, Claim, Order, Question, Ready, Sending, StepError, Taker
 from orchestrator.states import RunState
 from orchestrator.store.direct import ask
 from orchestrator.store.keys import Keys
@@ -158,16 +158,13 @@ class RunStore(RunReader):
             found, _ = pipe.execute()
         return {int(pid): tuple(held.split(" ")) for pid, held in found.items()}
 
-    def load_decision(self, run_id: str, step_id: str) -> tuple[PlanStep, dict[str, Json], dict[str, Json]] | None:
-        """A step to decide: its plan entry, its record, and what its expressions may read; None: a newer version must.
+    def load_decision(self, run_id: str, step_id: str) -> Question | None:
+        """A step to decide; None: a newer version must.
 
         Script: load_decision.lua, O(values read).
         """
         reply = self._call("load_decision", run_id, step_id, SCHEMA)
-        if reply is None:
-            return None
-        body, record, *readable = reply
-        return _parse_step(body), json.loads(record or "{}"), scope(run_id, step_id, readable)
+        return None if reply is None else _question(run_id, step_id, reply)
 
     def finish_step(
         self,
@@ -479,7 +476,18 @@ def _advance(run_id: str, reply: list[Any]) -> Advance | None:
         return None
     _, priority, ready, decide, elsewhere = reply[:5]
     pairs = tuple(Ready(step_id, json.loads(segment)) for step_id, segment in _pairs(ready))
-    return Advance(run_id, pairs, tuple(decide), priority, tuple(_pairs(elsewhere)))
+    question = None
+    if decide and isinstance(decide[0], list):
+        step_id, schema, needs = decide[0]
+        question = _question(run_id, step_id, needs) if schema <= SCHEMA else None
+        decide = [step_id, *decide[1:]]
+    return Advance(run_id, pairs, tuple(decide), priority, tuple(_pairs(elsewhere)), question=question)
+
+
+def _question(run_id: str, step_id: str, needs: list[Any]) -> Question:
+    """From what `question_of` in _lib.lua returns."""
+    body, record, *readable = needs
+    return Question(step_id, _parse_step(body), json.loads(record or "{}"), scope(run_id, step_id, readable))
 
 
 def _pairs(flat: list[Any]) -> list[tuple[Any, Any]]:

@@ -6,10 +6,10 @@ import random
 from contextlib import suppress
 from typing import TypeVar
 
-from orchestrator.agents.decisions import Decisions
+from orchestrator.agents.decisions import Decisions, asked
 from orchestrator.errors import RunOver
 from orchestrator.ids import base_of
-from orchestrator.records import Advance, StepError
+from orchestrator.records import Advance, Question, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import TRANSITIONS, StepState
 from orchestrator.store.runs import RunStore
@@ -29,7 +29,7 @@ class Crowd:
         self.store, self.random = store, random.Random(seed)
         self.decisions = _Decisions(store, Settings())
         self.messages: list[tuple[str, str]] = []
-        self.undecided: list[tuple[str, str]] = []
+        self.undecided: list[tuple[str, str, Question | None]] = []
         self.attempts: list[tuple[str, str, int]] = []
         self.runs: list[str] = []
         self.seen: dict[tuple[str, str], StepState] = {}
@@ -39,8 +39,9 @@ class Crowd:
         """Note what a transition made possible, and check that all moves were lawful."""
         if advance is not None:
             self.messages += [(advance.run_id, step.step_id) for step in advance.ready]
-            self.undecided += [(advance.run_id, what) for what in advance.decide]
-            self.undecided += advance.elsewhere
+            self.undecided += asked(advance)
+            if advance.question:
+                assert advance.question == self.store.load_decision(advance.run_id, advance.question.step_id)
             self.runs += [advance.run_id] if advance.run_id not in self.runs else []
         for run_id in self.runs:
             self.check(run_id)

@@ -177,6 +177,10 @@ def test_a_step_of_a_newer_schema_waits_for_a_newer_worker(
     with monkeypatch.context() as newer:
         newer.setattr(runs_module, "SCHEMA", 2)
         run_id, _ = create(plan(task("a")))
+        asking, _ = create(plan(task("a", when="${{ true }}")))
+    store.pause_run(asking, pause=True)
+    asked, _ = store.pause_run(asking, pause=False)
+    assert (asked.decide, asked.question) == (("a",), None), "nor is it decided by an older one"
     assert claim(store, run_id) is None
     record = store.read_steps(run_id)["a"]
     assert (record.state, record.reason) == (StepState.WAITING, "waits for a worker of a newer version")

@@ -35,6 +35,7 @@ def fail(store: RunStore, run_id: str, step_id: str) -> Advance | None:
 def test_a_step_with_when_is_decided_and_then_admitted(store: RunStore, create: Callable) -> None:
     run_id, advance = create(plan(task("a", when="${{ true }}")))
     assert (ids(advance), advance.decide) == ([], ("a",))
+    assert advance.question == store.load_decision(run_id, "a"), "what it needs came along"
     assert store.claim_step(run_id, "a", worker="w", lease_ms=1) is None, "not before it is decided"
     assert ids(store.admit_step(run_id, "a")) == ["a"]
     assert store.admit_step(run_id, "a") is None, "deciding twice is harmless"

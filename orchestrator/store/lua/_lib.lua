@@ -346,7 +346,21 @@ local function scope_of(id, graph, deciding)
   return item, inputs, steps, run.workflow, error, round, previous, graph.phase or ''
 end
 
+-- What a decision needs: {body, record, what `scope_of` returns}; {} the plan has no such step.
+local function question_of(id)
+  local body = redis.call('HGET', PLAN, 'b:' .. split(id))
+  if not body then return {} end
+  return {body, redis.call('HGET', STEPS, id) or '', scope_of(id, node(id), true)}
+end
+
+-- Whoever hears of the first decision takes it at once, so what it needs goes along: {id, schema, its question}.
+local function pose_first()
+  local id = decide[1]
+  if type(id) == 'string' and string.sub(id, 1, 1) ~= '$' then decide[1] = {id, run.schema, question_of(id)} end
+end
+
 local function advance()
+  pose_first()
   write_counts()
   return {1, run.priority, ready, decide, elsewhere}
 end

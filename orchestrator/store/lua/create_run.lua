@@ -57,7 +57,7 @@ repeat   -- once, but for a run with hundreds of inputs
   redis.call('HSET', RUN, 'state', 'pending', 'created_at', NOW, 'open', plan[2], 'active', 0, unpack(ARGV, i, last))
   i = last + 1
 until i > #ARGV
-run.state, run.priority = 'pending', about.priority
+run.state, run.priority, run.workflow, run.schema = 'pending', about.priority, about.workflow, tonumber(about.schema or 1)
 if kept > 0 then
   redis.call('HSET', RUN, 'reuse', '1')
   run.reuse = '1'

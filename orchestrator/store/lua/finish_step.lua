@@ -34,6 +34,7 @@ cause = id
 if goes_on and not overtaken(rec.queue) then onward = {queue = rec.queue} end
 succeed(id, rec, graph)
 local posted, priority, next = ARGV[11] and send_along() or {}, run.priority, nil
+pose_first()   -- before another run is entered
 if goes_on then
   parent = id
   next = onward and onward.id and claim(onward.id, onward.rec) or take(cjson.decode(ARGV[10]))
