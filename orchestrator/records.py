@@ -187,9 +187,12 @@ class Taker:
     agents: tuple[str, ...]
 
 
+OUTPUTS, START, CANCEL, STOP = "$outputs", "$start", "$cancel", "$stop"  # what is decided besides steps
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A step to decide, with its record and what its expressions may read."""
+    """A step to decide, with its record and what its expressions may read. Of `$outputs` it is their template."""
 
     step_id: str
     step: Any  # a PlanStep

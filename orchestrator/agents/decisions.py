@@ -22,7 +22,7 @@ from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
 from orchestrator.errors import ChildRunFailed, LoopExhausted, NotEnough, OrchestratorError, RunNotFound, RunNotOver
 from orchestrator.ids import new_id, visible_id
-from orchestrator.records import Advance, Question, Ready, StepError
+from orchestrator.records import CANCEL, OUTPUTS, START, STOP, Advance, Question, Ready, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
 from orchestrator.store.directory import Directory
@@ -35,7 +35,6 @@ from orchestrator.workflow.plan import ForEach, Limit, PlanStep
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration, parse_time
 
 Json = Any
-OUTPUTS, START, CANCEL, STOP = "$outputs", "$start", "$cancel", "$stop"
 PARKED_MS = 500  # how often a step that waits for a capability looks for an agent
 
 
@@ -95,7 +94,7 @@ class Decisions:
             RunNotFound: no such run (any more).
         """
         if what == OUTPUTS:
-            return self._end(run_id)
+            return self._end(run_id, question)
         if what == START:
             return self._store.start_run(run_id)
         if what in (CANCEL, STOP):
@@ -279,10 +278,12 @@ class Decisions:
 
     # --- ends ------------------------------------------------------------------------------------------------
 
-    def _end(self, run_id: str) -> Advance | None:
-        template, reads = self._store.load_outputs(run_id)
+    def _end(self, run_id: str, question: Question | None) -> Advance | None:
+        question = question or self._store.load_decision(run_id, OUTPUTS)
+        if question is None:
+            return None  # as in `decide`
         try:
-            values = render(template, self._store.load_run_scope(run_id, reads), limit_s=self._limit_s)
+            values = render(question.step, question.scope, limit_s=self._limit_s)
             text = self._encode(values, "the outputs of the run")
         except OrchestratorError as error:
             return self._store.end_run(run_id, error=StepError(type(error).__name__, f"outputs: {error.message}"))

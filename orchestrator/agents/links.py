@@ -87,7 +87,7 @@ class StoreLink(Mailing):
         self._looked_at = 0.0
 
     def inputs(self) -> Mapping[str, Json]:
-        inputs: Mapping[str, Json] = self._store.load_run_scope(self._claim.run_id, ())["inputs"]
+        inputs: Mapping[str, Json] = self._store.load_run_scope(self._claim.run_id)["inputs"]
         return inputs
 
     def step(self, step_id: str) -> Mapping[str, Json]:

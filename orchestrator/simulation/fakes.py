@@ -141,7 +141,7 @@ class _Link:
         self._agent = agent
 
     def inputs(self) -> Mapping[str, Json]:
-        inputs: Mapping[str, Json] = self._executor.store.load_run_scope(self._claim.run_id, ())["inputs"]
+        inputs: Mapping[str, Json] = self._executor.store.load_run_scope(self._claim.run_id)["inputs"]
         return inputs
 
     def step(self, step_id: str) -> Mapping[str, Json]:

@@ -68,7 +68,7 @@ def plan_fields(plan: Plan, dispatch: dict[str, Json], canvas: Canvas) -> dict[s
         if entry := plan.entry_of(phase):
             fields |= {f"$entry:{phase}": _dump(entry), f"$count:{phase}": str(len(plan.part(phase)))}
     if plan.outputs is not None:
-        fields["$outputs"] = "1"
+        fields["$outputs"] = _dump({"outputs": plan.outputs, "output_reads": plan.output_reads})
     if any(step.undoes for step in plan.steps):
         fields["$undo"] = "1"
     for step in plan.steps:

@@ -80,20 +80,17 @@ class RunReader:
         name = step_id + "".join(f"[{index}]" for index in _INDEX.findall(beside)[: step.depth])
         return self._views(run_id, [name])[name]
 
-    def load_run_scope(self, run_id: str, reads: Sequence[str]) -> dict[str, Json]:
-        """What the outputs of a run may read: all inputs and these steps. Three round trips."""
+    def load_run_scope(self, run_id: str) -> dict[str, Json]:
+        """What all expressions of a run may read: itself and its inputs. Two round trips."""
         run = self.keys.run(run_id)
         names = json.loads(self.client.hget(run, "input_names") or "[]")
         workflow, *values = self.client.hmget(run, "workflow", *[f"i:{name}" for name in names])
         return {
             "run": {"id": run_id, "workflow": workflow, "error": None},
             "inputs": {name: json.loads(text) for name, text in zip(names, values, strict=True)},
-            "steps": self._views(run_id, reads, unreached=StepState.CANCELLED),
         }
 
-    def _views(
-        self, run_id: str, step_ids: Sequence[str], unreached: StepState = StepState.PENDING
-    ) -> dict[str, dict[str, Json]]:
+    def _views(self, run_id: str, step_ids: Sequence[str]) -> dict[str, dict[str, Json]]:
         """id -> `{output, status, error, attempts}`. One round trip."""
         if not step_ids:
             return {}
@@ -102,17 +99,12 @@ class RunReader:
             pipe.hmget(self.keys.outputs(run_id), *step_ids)
             records, outputs = pipe.execute()
         found = zip(step_ids, records, outputs, strict=True)
-        return {name: _step_view(rec, out, unreached) for name, rec, out in found}
+        return {name: _step_view(rec, out) for name, rec, out in found}
 
     def load_output(self, run_id: str, step_id: str) -> Json:
         """What the outputs of the run hold under one key: a step, an item of a foreach `i:ID[n]`, a `Late.key`."""
         stored = self.client.hget(self.keys.outputs(run_id), step_id)
         return unpack(stored) if stored else None
-
-    def load_outputs(self, run_id: str) -> tuple[Json, tuple[str, ...]]:
-        """The template of the run's outputs and the steps it reads."""
-        meta = json.loads(self.client.hget(self.keys.plan(self.plan_hash(run_id)), "$meta"))
-        return meta["outputs"], tuple(meta["output_reads"])
 
     def step_ids(self, run_id: str) -> tuple[str, ...]:
         """The ids of the plan's steps that users see, in topological order."""

@@ -16,7 +16,7 @@ import redis
 
 from orchestrator.errors import OrchestratorError, QueueFull, RunNotFound, RunOver, RunRefused, StepNotWaiting
 from orchestrator.ids import base_of
-from orchestrator.records import SCHEMA, Advance, Claim, Order, Question, Ready, Sending, StepError, Taker
+from orchestrator.records import OUTPUTS, SCHEMA, Advance, Claim, Order, Question, Ready, Sending, StepError, Taker
 from orchestrator.states import RunState
 from orchestrator.store.direct import ask
 from orchestrator.store.keys import Keys
@@ -159,7 +159,7 @@ class RunStore(RunReader):
         return {int(pid): tuple(held.split(" ")) for pid, held in found.items()}
 
     def load_decision(self, run_id: str, step_id: str) -> Question | None:
-        """A step to decide; None: a newer version must.
+        """A step to decide, or the outputs of the run; None: a newer version must.
 
         Script: load_decision.lua, O(values read).
         """
@@ -487,7 +487,8 @@ def _advance(run_id: str, reply: list[Any]) -> Advance | None:
 def _question(run_id: str, step_id: str, needs: list[Any]) -> Question:
     """From what `question_of` in _lib.lua returns."""
     body, record, *readable = needs
-    return Question(step_id, _parse_step(body), json.loads(record or "{}"), scope(run_id, step_id, readable))
+    step = json.loads(body)["outputs"] if step_id == OUTPUTS else _parse_step(body)
+    return Question(step_id, step, json.loads(record or "{}"), scope(run_id, step_id, readable))
 
 
 def _pairs(flat: list[Any]) -> list[tuple[Any, Any]]:

@@ -57,7 +57,7 @@ def run_news(client: Client, run_id: str) -> dict[str, Json]:
         store = client.store
         history = store.read_newest_events(run_id, HISTORY)  # before the records, which may be newer but not older
         run, plan, known = store.read_run(run_id), store.read_plan(run_id), store.read_steps(run_id)
-        inputs = store.load_run_scope(run_id, ())["inputs"]
+        inputs = store.load_run_scope(run_id)["inputs"]
         holders = store.read_holders(run.waits_for) if run.waits_for else []
         now = server_now_ms(store.client)
     steps = in_order(plan, known, run.state)

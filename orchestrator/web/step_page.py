@@ -151,7 +151,7 @@ def _input(store: RunStore, run: RunRecord, plan: Plan, step: PlanStep, record: 
 def _scope(store: RunStore, run: RunRecord, plan: Plan, step: PlanStep, step_id: str) -> dict[str, Json]:
     """What the expressions of a step may read, as it stands now."""
     run_id = run.id
-    scope = store.load_run_scope(run_id, ())
+    scope = store.load_run_scope(run_id)
     reads = {name for name in (*step.reads, *step.asks) if name in plan.by_id}
     scope["steps"] = {name: store.load_view(run_id, name, beside=step_id) for name in reads}
     scope["run"]["error"] = {**run.error.to_json(), "traceback": None} if run.error else None

@@ -346,8 +346,14 @@ local function scope_of(id, graph, deciding)
   return item, inputs, steps, run.workflow, error, round, previous, graph.phase or ''
 end
 
--- What a decision needs: {body, record, what `scope_of` returns}; {} the plan has no such step.
+-- What a decision needs: {body, record, what `scope_of` returns}; {} the plan has no such step. That of the run's outputs
+-- is JSON {outputs, output_reads}; what has not run reads as in a phase that follows the steps.
 local function question_of(id)
+  if id == '$outputs' then
+    local text = redis.call('HGET', PLAN, '$outputs')
+    if text == '1' then text = redis.call('HGET', PLAN, '$meta') end   -- a plan that an older version stored
+    return {text, '', scope_of(id, {reads = cjson.decode(text).output_reads, phase = id})}
+  end
   local body = redis.call('HGET', PLAN, 'b:' .. split(id))
   if not body then return {} end
   return {body, redis.call('HGET', STEPS, id) or '', scope_of(id, node(id), true)}
@@ -356,7 +362,7 @@ end
 -- Whoever hears of the first decision takes it at once, so what it needs goes along: {id, schema, its question}.
 local function pose_first()
   local id = decide[1]
-  if type(id) == 'string' and string.sub(id, 1, 1) ~= '$' then decide[1] = {id, run.schema, question_of(id)} end
+  if type(id) == 'string' then decide[1] = {id, run.schema, question_of(id)} end
 end
 
 local function advance()
