@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from orchestrator.client import Client
+from orchestrator.durations import duration
 from orchestrator.errors import MessageInvalid
 from orchestrator.records import MessageRecord
 from orchestrator.states import MessageState
@@ -96,7 +97,7 @@ def details(record: MessageRecord) -> dict[str, Json]:
     return {
         "now": words.now_ms(),
         "moment": words.moment,
-        "span": words.span,
+        "duration": duration,
         "body": words.whole(record.message.body),
         "whole": words.whole,
         "replayable": replayable(record),

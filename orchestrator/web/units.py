@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.durations import duration
 from orchestrator.ids import base_of
 from orchestrator.records import StepRecord
 from orchestrator.states import RunState, StepState
-from orchestrator.web.words import span
 from orchestrator.workflow.plan import Plan, PlanStep
 
 Json = Any
@@ -74,7 +74,7 @@ def took(record: StepRecord) -> str:
     if record.finished_at is None or record.started_at is None:
         return ""
     span_ms = record.finished_at - record.started_at
-    return span(span_ms) if span_ms >= 1000 else f"{max(0, span_ms)} ms"
+    return duration(span_ms) if span_ms >= 1000 else f"{max(0, span_ms)} ms"
 
 
 def _many(states: Counter[StepState]) -> dict[str, Json]:
