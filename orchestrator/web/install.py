@@ -26,9 +26,9 @@ _ENTRY = """<li class="nav-item">
         </li>
       </ul>"""
 _BACK = """{% from orchestrator.store.routing import step_of %}{% set run, step = step_of(task.uuid) %}
-    {% if step and run != "message" %}<p class="page-eyebrow">
+    {% if step and run != "message" %}<p class="mb-0">
       Step {{ step }} of <a href="{{ reverse_url('workflow', run) }}">run {{ run }}</a></p>{% end %}
-    {% if run == "message" %}<p class="page-eyebrow">
+    {% if run == "message" %}<p class="mb-0">
       <a href="{{ reverse_url('message', step) }}">Message {{ step }}</a></p>{% end %}"""
 #: template of Flower -> what is put in place of what, once
 PATCHES = {

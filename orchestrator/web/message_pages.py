@@ -33,7 +33,7 @@ class MessagesPage(Page):
         now = words.now_ms()
         self.show(
             "messages.html", rows=[row(record, now) for record in found], asked=asked, dead=dead, first=not after,
-            states=[*MessageState, DEAD], dead_letters=DEAD, filtered=bool(filters),
+            thread_id=None, states=[*MessageState, DEAD], dead_letters=DEAD, filtered=bool(filters),
             newest=f"{self.base}/messages?{urlencode(filters)}",
             older=f"{self.base}/messages?{urlencode({**filters, 'after': place})}" if place else None,
         )  # fmt: skip

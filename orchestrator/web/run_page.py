@@ -157,6 +157,7 @@ def _row(step: StepRecord, why: str, plan: Plan) -> dict[str, Json]:
         "took": took(step),
         "why": why,
         "depth": step.id.count("["),
+        "child": step.child,
     }
 
 

@@ -18,8 +18,8 @@ _WORST_FIRST = (_S.FAILED, _S.RUNNING, _S.WAITING, _S.PENDING, _S.CANCELLED, _S.
 
 
 def units(plan: Plan, known: Mapping[str, StepRecord], run: RunState) -> dict[str, dict[str, Json]]:
-    """unit -> `state`, `note`, and of what runs more than once `of`, `done` and `failed`. `undone`: its compensation
-    has begun."""
+    """unit -> `state`, `note`, `child` (the run that it has started), and of what runs more than once `of`, `done` and
+    `failed`. `undone`: its compensation has begun."""
     states: dict[tuple[str, int], Counter[StepState]] = {}
     for name, record in known.items():
         states.setdefault((base_of(name), name.count("[")), Counter())[record.state] += 1
@@ -46,7 +46,8 @@ def unit_of(step: PlanStep) -> str:
 
 def _one(step: PlanStep, record: StepRecord | None, run: RunState) -> dict[str, Json]:
     if record is not None:
-        return {"state": record.state.value, "note": _note(record)}
+        child = {"child": record.child} if record.child else {}
+        return {"state": record.state.value, "note": _note(record)} | child
     unreached = StepState.PENDING
     if run.terminal:
         unreached = StepState.CANCELLED if step.phase == "main" else StepState.SKIPPED

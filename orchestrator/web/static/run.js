@@ -5,7 +5,7 @@ import { showQuestions } from "./asks.js";
 import { element } from "./dom.js";
 import { Follower } from "./follow.js";
 import { Graph } from "./graph.js";
-import { api, post, readOnly } from "./server.js";
+import { api, post, readOnly, runPage } from "./server.js";
 import { StepPanel } from "./step.js";
 import { addEvents, StepTable } from "./tables.js";
 import { Timeline } from "./timeline.js";
@@ -49,7 +49,7 @@ function showHead() {
   at("hidden-rows").classList.toggle("hidden", !view.hidden);
   at("remarks").replaceChildren(...view.remarks.map(({ text, run: other }) => {
     const line = element("li", text);
-    if (other) line.append(" ", element("a", other, { href: `${location.pathname.replace(/[^/]+$/, other)}` }));
+    if (other) line.append(" ", element("a", other, { href: runPage(other) }));
     return line;
   }));
   showError(view.error);
@@ -87,7 +87,7 @@ async function act(what, body, done) {
   try {
     const answer = await post(`${run}/${what}`, body);
     if (answer.run_id && answer.run_id !== view.run_id) {
-      location.href = location.pathname.replace(/[^/]+$/, answer.run_id);
+      location.href = runPage(answer.run_id);
       return;
     }
     say(done);
@@ -120,6 +120,12 @@ function showActions() {
   }));
 }
 
+function revealUrgent() {
+  const urgent = ["failed", "running", "waiting"].map((state) => view.rows.find((row) => row.state === state));
+  const row = urgent.find(Boolean) ?? view.rows[0];
+  if (row) graph.reveal(row.unit);
+}
+
 function showTools() {
   const button = (label, name, call) => {
     const made = element("button", label, { type: "button", class: "tool", ...(name ? { "aria-label": name } : {}) });
@@ -127,11 +133,7 @@ function showTools() {
     return made;
   };
   at("graph-tools").append(
-    button("Show what is going on", "", () => {
-      const urgent = ["failed", "running", "waiting"].map((state) => view.rows.find((row) => row.state === state));
-      const row = urgent.find(Boolean) ?? view.rows[0];
-      if (row) graph.reveal(row.unit);
-    }),
+    button("Show what is going on", "", revealUrgent),
     button("Fit", "Fit the width", () => graph.fit()),
     button("−", "Smaller", () => graph.zoom(graph.scale / 1.25)),
     button("+", "Larger", () => graph.zoom(graph.scale * 1.25)),
@@ -220,6 +222,7 @@ function openFromAddress() {
 
 showHead();
 showTools();
+revealUrgent();
 tick();
 setInterval(tick, 1000);
 addEventListener("hashchange", openFromAddress);

@@ -13,6 +13,10 @@ export function api(path) {
   return `${meta("base")}/api/${path}`;
 }
 
+export function runPage(runId) {
+  return `${meta("base")}/${runId}`;
+}
+
 // Returns the answer. Throws an Error that says in a sentence what the server refused.
 export async function post(address, body) {
   const answer = await fetch(address, {
