@@ -15,9 +15,8 @@ from tests.waiting import wait_until
 from tests.web.browsing import Window, chromium, flower
 from tests.web.scenes import Scenes, studio
 
-WIDE, SMALL = {"width": 1360, "height": 1000}, {"width": 1100, "height": 760}
+WIDE, SMALL = {"width": 1360, "height": 860}, {"width": 1100, "height": 760}
 NARROW = {"width": 390, "height": 844}
-TALLEST = 1400  # pixels of a picture; what is below is more of the same
 LIGHT: dict[str, Any] = {"viewport": WIDE, "color_scheme": "light"}
 DARK: dict[str, Any] = {"viewport": WIDE, "color_scheme": "dark"}
 SLIM: dict[str, Any] = {"viewport": NARROW, "color_scheme": "light"}
@@ -34,8 +33,8 @@ def main(folder: Path) -> None:
         for name in ("", "/messages", "/handoffs"):
             camera.take(f"empty{name.replace('/', '-') or '-runs'}", f"/workflows{name}", LIGHT)
         scenes = Scenes(crew)
-        for suffix, look in LOOKS.items():
-            for name, path in scenes.pages.items():
+        for name, path in scenes.pages.items():
+            for suffix, look in LOOKS.items():
                 camera.take(name + suffix, path, look)
         camera.take("run-step", f"{scenes.pages['run']}#step=check-facts", DARK | {"viewport": SMALL})
         camera.take("run-1000-steps", f"/workflows/{_thousand(crew).id}", LIGHT)
@@ -59,10 +58,11 @@ class Camera:
         if "#step=" in path:
             expect(page.locator("#step dl")).to_be_visible()
         page.wait_for_load_state("networkidle" if name.startswith("flower") else "load")
-        tall = page.evaluate("document.documentElement.scrollHeight")
-        height = look["viewport"]["height"] if name.startswith("run-") else min(tall, TALLEST)
-        page.set_viewport_size({"width": look["viewport"]["width"], "height": height})
-        page.screenshot(path=self._folder / f"{name}.png")
+        # No more than there is on the page, and no more than the window shows of it.
+        end = page.evaluate("Math.ceil(document.body.getBoundingClientRect().bottom)")
+        size = look["viewport"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(end, size["height"])}
+        page.screenshot(path=self._folder / f"{name}.png", clip=clip)
         window.close()
 
 
