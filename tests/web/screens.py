@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 from tests.web.browsing import Window, chromium, flower
 from tests.web.scenes import Scenes, studio
 
-WIDE, SMALL = {"width": 1360, "height": 860}, {"width": 1100, "height": 760}
+WIDE, SMALL = {"width": 1280, "height": 720}, {"width": 1100, "height": 640}
 NARROW = {"width": 390, "height": 844}
 LIGHT: dict[str, Any] = {"viewport": WIDE, "color_scheme": "light"}
 DARK: dict[str, Any] = {"viewport": WIDE, "color_scheme": "dark"}
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
         task = f"/task/{scenes.waits.id}:score"
         wait_until(lambda: window.page.request.get(window.origin + task).ok, what="Flower's task", timeout_s=20)
         for name, path in (("workers", "/workers"), ("tasks", "/tasks"), ("task", task)):
-            camera.take(f"flower-{name}", path, LIGHT)
+            camera.take(f"flower-{name}", path, LIGHT | {"viewport": SMALL})
 
 
 class Camera:
