@@ -11,8 +11,9 @@ from rich.text import Text
 
 from orchestrator.cli import options
 from orchestrator.cli.output import console, look, print_json, say
-from orchestrator.cli.text import duration, moment, visible
+from orchestrator.cli.text import moment, visible
 from orchestrator.client import Client
+from orchestrator.durations import duration
 from orchestrator.store.audit.report import Report, Tally
 
 FOUND = 1

@@ -11,7 +11,8 @@ from rich.text import Text
 from orchestrator.cli.drawing import Pen
 from orchestrator.cli.output import LOOKS
 from orchestrator.cli.remarks import phase_of
-from orchestrator.cli.text import clock, duration
+from orchestrator.cli.text import clock
+from orchestrator.durations import duration
 from orchestrator.metrics.pulse import Beat, Rates
 from orchestrator.records import RunRecord
 from orchestrator.states import RunState

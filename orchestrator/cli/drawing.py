@@ -15,8 +15,9 @@ from rich.text import Text
 
 from orchestrator.cli.nodes import FAILED, RUNNING, WAITING, Counts
 from orchestrator.cli.output import LOOKS
-from orchestrator.cli.text import duration, one_line
+from orchestrator.cli.text import one_line
 from orchestrator.cli.tree import Line
+from orchestrator.durations import duration
 from orchestrator.states import StepState
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

@@ -18,8 +18,9 @@ from orchestrator.cli.output import console, say, shows_unicode
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.terminal import Frame, suspendable, unseen
-from orchestrator.cli.text import clock, duration, visible
+from orchestrator.cli.text import clock, visible
 from orchestrator.cli.tree import Tree
+from orchestrator.durations import duration
 from orchestrator.records import Event, StepRecord
 from orchestrator.workflow.plan import Plan
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.cli.entries import Entry
-from orchestrator.cli.text import duration, moment, one_line
+from orchestrator.cli.text import moment, one_line
 from orchestrator.documents import reason_of
+from orchestrator.durations import duration
 from orchestrator.records import RunRecord, StepRecord
 from orchestrator.states import StepState
 from orchestrator.workflow.nearby import listed

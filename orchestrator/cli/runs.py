@@ -12,9 +12,10 @@ from orchestrator.cli import options
 from orchestrator.cli.output import can_draw, console, look, print_json, print_json_line, say, table
 from orchestrator.cli.remarks import about_run, about_step, phase_of, summary
 from orchestrator.cli.sentences import Sentences
-from orchestrator.cli.text import clock, day_and_clock, duration, one_line, visible
+from orchestrator.cli.text import clock, day_and_clock, one_line, visible
 from orchestrator.client import Client
 from orchestrator.documents import error_document, event_document, run_summary
+from orchestrator.durations import duration
 from orchestrator.errors import RunNotFound
 from orchestrator.records import JournalEntry, RunRecord, StepRecord
 from orchestrator.run_handle import RunHandle

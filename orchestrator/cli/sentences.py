@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator import events
 from orchestrator.cli.progress import share, why
-from orchestrator.cli.text import duration
+from orchestrator.durations import duration
 from orchestrator.ids import base_of
 from orchestrator.records import Event
 from orchestrator.workflow.nearby import listed

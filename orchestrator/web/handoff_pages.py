@@ -28,7 +28,7 @@ class HandoffsPage(Page):
             raise MessageInvalid(message, field="status")
         found, now = await self.ask(_list), words.now_ms()
         rows = [_row(record, now) for record in found if status in ("", record.handoff)]
-        self.show("handoffs.html", rows=rows[:SHOWN], status=status, states=[*HandoffState], shown=SHOWN,
+        self.show("handoffs.html", rows=rows[:SHOWN], asked={"status": status}, states=[*HandoffState], shown=SHOWN,
                   more=len(rows) > SHOWN)  # fmt: skip
 
 

@@ -26,9 +26,9 @@ _ENTRY = """<li class="nav-item">
         </li>
       </ul>"""
 _BACK = """{% from orchestrator.store.routing import step_of %}{% set run, step = step_of(task.uuid) %}
-    {% if step and run != "message" %}<p class="page-eyebrow">
+    {% if step and run != "message" %}<p class="mb-0">
       Step {{ step }} of <a href="{{ reverse_url('workflow', run) }}">run {{ run }}</a></p>{% end %}
-    {% if run == "message" %}<p class="page-eyebrow">
+    {% if run == "message" %}<p class="mb-0">
       <a href="{{ reverse_url('message', step) }}">Message {{ step }}</a></p>{% end %}"""
 #: template of Flower -> what is put in place of what, once
 PATCHES = {
@@ -63,10 +63,10 @@ def _api(site: Site) -> list[Any]:
     return [*made, url(r"/workflows/api/.*", ApiHandler, {"site": site, "routes": {}})]
 
 
-def install(site: Site) -> None:
-    """For the Flower that this process is to become; before it is made."""
+def handlers(site: Site) -> list[Any]:
+    """All of ours, in the order in which they are asked."""
     about: dict[str, Any] = {"site": site}
-    ours = [
+    return [
         *_api(site),
         url(r"/workflows/static/(.*)", Asset, {"path": str(HERE / "static")}),
         url(r"/metrics", MetricsPage, about),
@@ -81,6 +81,10 @@ def install(site: Site) -> None:
         url(r"/workflows/handoffs/([^/]+)", HandoffPage, about),
         url(r"/workflows/([^/]+)", RunDetails, about, name="workflow"),
     ]
-    flower.urls.handlers[:0] = ours
+
+
+def install(site: Site) -> None:
+    """For the Flower that this process is to become; before it is made."""
+    flower.urls.handlers[:0] = handlers(site)
     loader: BaseLoader = PatchingLoader(flower.urls.settings["template_path"])
     flower.urls.settings["template_loader"] = loader

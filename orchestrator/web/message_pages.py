@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from orchestrator.client import Client
+from orchestrator.durations import duration
 from orchestrator.errors import MessageInvalid
 from orchestrator.records import MessageRecord
 from orchestrator.states import MessageState
@@ -32,7 +33,7 @@ class MessagesPage(Page):
         now = words.now_ms()
         self.show(
             "messages.html", rows=[row(record, now) for record in found], asked=asked, dead=dead, first=not after,
-            states=[*MessageState], dead_letters=DEAD, filtered=bool(filters),
+            thread_id=None, states=[*MessageState, DEAD], dead_letters=DEAD, filtered=bool(filters),
             newest=f"{self.base}/messages?{urlencode(filters)}",
             older=f"{self.base}/messages?{urlencode({**filters, 'after': place})}" if place else None,
         )  # fmt: skip
@@ -96,7 +97,7 @@ def details(record: MessageRecord) -> dict[str, Json]:
     return {
         "now": words.now_ms(),
         "moment": words.moment,
-        "span": words.span,
+        "duration": duration,
         "body": words.whole(record.message.body),
         "whole": words.whole,
         "replayable": replayable(record),

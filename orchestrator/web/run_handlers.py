@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from orchestrator.client import Client
+from orchestrator.durations import duration
 from orchestrator.errors import MessageInvalid
 from orchestrator.records import RunRecord, rfc3339
 from orchestrator.states import RunState
@@ -72,7 +73,7 @@ def _row(run: RunRecord, progress: Any, now: int) -> dict[str, Any]:
         "created": words.moment(run.created_at),
         "created_at": rfc3339(run.created_at),
         "created_ms": run.created_at,
-        "took": words.span(took_ms) if run.started_at or run.finished_at else "",
+        "took": duration(took_ms) if run.started_at or run.finished_at else "",
         "started_ms": "" if run.finished_at else run.started_at or "",
         "note": words.brief(f"{run.error.type}: {run.error.message}") if run.error else _waits(run),
     }

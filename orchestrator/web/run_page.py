@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator import events
 from orchestrator.client import Client
 from orchestrator.documents import error_document, event_document, run_summary
+from orchestrator.durations import duration
 from orchestrator.ids import base_of
 from orchestrator.records import Event, RunRecord, StepRecord
 from orchestrator.states import RunState, StepState
@@ -20,7 +21,6 @@ from orchestrator.web.graph import picture
 from orchestrator.web.sentences import Why, moment
 from orchestrator.web.timeline import bars
 from orchestrator.web.units import took, unit_of, units
-from orchestrator.web.words import span
 from orchestrator.workflow.expressions import shorten
 from orchestrator.workflow.plan import Plan
 
@@ -70,7 +70,7 @@ def run_news(client: Client, run_id: str) -> dict[str, Json]:
         "created": run.created_at,
         "finished": run.finished_at,
         "over": run.state.terminal,
-        "took": span(run.finished_at - run.created_at) if run.finished_at else None,
+        "took": duration(run.finished_at - run.created_at) if run.finished_at else None,
         "remarks": _remarks(run, holders),
         "error": error_document(run.error),
         "inputs": pretty(inputs),
@@ -157,6 +157,7 @@ def _row(step: StepRecord, why: str, plan: Plan) -> dict[str, Json]:
         "took": took(step),
         "why": why,
         "depth": step.id.count("["),
+        "child": step.child,
     }
 
 

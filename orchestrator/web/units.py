@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.durations import duration
 from orchestrator.ids import base_of
 from orchestrator.records import StepRecord
 from orchestrator.states import RunState, StepState
-from orchestrator.web.words import span
 from orchestrator.workflow.plan import Plan, PlanStep
 
 Json = Any
@@ -18,8 +18,8 @@ _WORST_FIRST = (_S.FAILED, _S.RUNNING, _S.WAITING, _S.PENDING, _S.CANCELLED, _S.
 
 
 def units(plan: Plan, known: Mapping[str, StepRecord], run: RunState) -> dict[str, dict[str, Json]]:
-    """unit -> `state`, `note`, and of what runs more than once `of`, `done` and `failed`. `undone`: its compensation
-    has begun."""
+    """unit -> `state`, `note`, `child` (the run that it has started), and of what runs more than once `of`, `done` and
+    `failed`. `undone`: its compensation has begun."""
     states: dict[tuple[str, int], Counter[StepState]] = {}
     for name, record in known.items():
         states.setdefault((base_of(name), name.count("[")), Counter())[record.state] += 1
@@ -46,7 +46,8 @@ def unit_of(step: PlanStep) -> str:
 
 def _one(step: PlanStep, record: StepRecord | None, run: RunState) -> dict[str, Json]:
     if record is not None:
-        return {"state": record.state.value, "note": _note(record)}
+        child = {"child": record.child} if record.child else {}
+        return {"state": record.state.value, "note": _note(record)} | child
     unreached = StepState.PENDING
     if run.terminal:
         unreached = StepState.CANCELLED if step.phase == "main" else StepState.SKIPPED
@@ -74,7 +75,7 @@ def took(record: StepRecord) -> str:
     if record.finished_at is None or record.started_at is None:
         return ""
     span_ms = record.finished_at - record.started_at
-    return span(span_ms) if span_ms >= 1000 else f"{max(0, span_ms)} ms"
+    return duration(span_ms) if span_ms >= 1000 else f"{max(0, span_ms)} ms"
 
 
 def _many(states: Counter[StepState]) -> dict[str, Json]:

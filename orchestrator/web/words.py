@@ -17,22 +17,6 @@ def now_ms() -> int:
     return round(time.time() * 1000)
 
 
-def span(span_ms: int | None) -> str:
-    """`0.3 s`, `42 s`, `3m 05s`, `2h 10m`, `3d 4h`; nothing for a time that is not known."""
-    if span_ms is None:
-        return ""
-    seconds = max(0, span_ms) / 1000
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m {rest:02d}s"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours}h {rest:02d}m" if hours < 48 else f"{hours // 24}d {hours % 24}h"
-
-
 def age(at_ms: int | None, now: int) -> str:
     """`just now`, `42 s ago`, `3 min ago`, `5 h ago`, `2 d ago`."""
     if at_ms is None:

@@ -33,15 +33,16 @@ class Team:
 
     Args:
         url: a server that is there; None: the embedded one of the folder.
+        agents: the file of those it has.
         options: settings that differ from the defaults.
     """
 
-    def __init__(self, folder: Path, *, url: str | None = None, **options: Any) -> None:
+    def __init__(self, folder: Path, *, url: str | None = None, agents: Path = AGENTS, **options: Any) -> None:
         self.folder = folder
         options.setdefault("broker_url", next_url())
         self.home = folder / "state"
         self.journal_file = folder / "journal"
-        self.settings = Settings(home=self.home, url=url, agents=(str(AGENTS),), **options)
+        self.settings = Settings(home=self.home, url=url, agents=(str(agents),), **options)
         self.client = Client(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
         self._names = count()
@@ -49,7 +50,7 @@ class Team:
             name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "CELERY_"))
         } | {
             "ORCHESTRATOR_HOME": str(self.home),
-            "ORCHESTRATOR_AGENTS": str(AGENTS),
+            "ORCHESTRATOR_AGENTS": str(agents),
             "ORCHESTRATOR_SECRET_DOOR": SECRET,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             JOURNAL: str(self.journal_file),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from base64 import b64encode
 from collections.abc import Iterator
@@ -9,8 +10,13 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from flower.urls import handlers as flower_handlers
 from tornado.web import create_signed_value
 
+from orchestrator import Settings
+from orchestrator.web.api.openapi import ALL_ROUTES
+from orchestrator.web.install import handlers
+from orchestrator.web.site import Site
 from tests.acceptance.browser import Browser, flower
 from tests.acceptance.project import Project
 
@@ -40,6 +46,14 @@ def inside(project: Project, stranger: Browser) -> Browser:
 
 def kept_link(project: Project) -> str:
     return (project.folder / "state" / "flower.url").read_text().strip()
+
+
+def every_path(project: Project) -> set[str]:
+    """A path for each route of the web application, Flower's own among them."""
+    ours = handlers(Site(Settings(home=project.folder / "state")))
+    patterns = [getattr(route, "regex", None) or re.compile(route[0]) for route in (*ours, *flower_handlers)]
+    paths = {re.sub(r"\([^()]*\)", "x", pattern.pattern).rstrip("$?").replace("\\", "") for pattern in patterns}
+    return {path for path in paths if path.startswith("/")}
 
 
 def login(pair: str) -> str:
@@ -99,6 +113,14 @@ def test_nothing_opens_without_a_session(stranger: Browser, path: str) -> None:
     assert reply.status == 403
     assert "flower.url" in reply.text
     assert "set-cookie" not in reply.headers
+
+
+def test_no_route_opens_without_a_session_by_any_method(project: Project, stranger: Browser) -> None:
+    paths = every_path(project)
+    assert {"/", "/workflows", "/workflows/api/runs/x/cancel", "/metrics", "/api/tasks"} <= paths
+    for path in sorted(paths):
+        for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
+            assert stranger.send(method, path, None).status == 403, f"{method} {path}"
 
 
 def test_a_head_request_does_not_use_the_link_up(project: Project, stranger: Browser) -> None:
@@ -217,6 +239,16 @@ def test_read_only_shows_everything_and_changes_nothing(project: Project, inside
         assert viewer.submit("/workflows/messages/none/replay", form).status == 403
         assert viewer.post("/api/task/async-apply/x", {}).status == 403
         assert viewer.get(f"/workflows/api/runs/{run_id}").json["status"] == "running"
+
+
+def test_read_only_refuses_every_change_on_every_route(project: Project) -> None:
+    changes = {"/workflows/api" + re.sub(r"\{\w+\}", "x", route.path) for route in ALL_ROUTES if route.method == "POST"}
+    changes.add("/workflows/messages/x/replay")
+    with flower(project, "--read-only") as viewer:
+        viewer.enter()
+        for path in sorted(every_path(project) - {"/tasks/datatable"}):  # Flower's table asks for its rows by POST
+            status = viewer.post(path, {}).status
+            assert status == 403 if path in changes else status in (403, 404, 405), path
 
 
 # --- logins ---------------------------------------------------------------------------------------------------------

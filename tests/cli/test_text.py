@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from orchestrator.cli.text import duration, one_line, visible
-
-
-@pytest.mark.parametrize(
-    ("span_ms", "text"),
-    [
-        (None, ""),
-        (0, "0.0 s"),
-        (340, "0.3 s"),
-        (42_000, "42 s"),
-        (185_000, "3m 05s"),
-        (7_800_000, "2h 10m"),
-        (-5, "0.0 s"),
-    ],
-)
-def test_durations(span_ms: int | None, text: str) -> None:
-    assert duration(span_ms) == text
+from orchestrator.cli.text import one_line, visible
 
 
 def test_control_characters_are_shown_and_other_scripts_left_alone() -> None:

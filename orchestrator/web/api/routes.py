@@ -29,21 +29,22 @@ MOST = 1000  # in one answer
 
 
 def _filter(states: Any) -> Json:
-    return words(("", *states)) | {"default": ""}
+    return words(("", *states)) | {"default": "", "description": "only those that are in this state; empty: any"}
 
 
 def _limit(default: int) -> Json:
-    return {"type": "integer", "minimum": 1, "maximum": MOST, "default": default}
+    return {"type": "integer", "minimum": 1, "maximum": MOST, "default": default, "description": "how many at most"}
 
 
 _TEXT: Json = TEXT | {"default": ""}
+_AFTER: Json = _TEXT | {"description": "`next` of the page before"}
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/runs", "listRuns", "List runs, the newest first.", "Runs", runs.list_runs, query={
         "status": _filter(RunState),
         "workflow": _TEXT | {"description": "the name of the workflow"},
         "search": _TEXT | {"description": "what the id begins with, or the name of the workflow contains"},
-        "after": _TEXT | {"description": "`next` of the page before"},
+        "after": _AFTER,
         "limit": _limit(50),
     }, refusals=(_BAD,)),
     Route("POST", "/runs", "submitRun", "Check a workflow and start a run of it.", "RunSummary", runs.submit,
@@ -72,11 +73,12 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/runs/{run}/signal", "signalRun", "Give a signal to a run.", "Signalled", runs.signal,
           body=SIGNAL, refusals=_STEERED),
     Route("GET", "/agents", "listAgents", "List the agents: presence, capabilities, queues.", "Agents",
-          messages.list_agents, query={"capability": _TEXT}, refusals=(_BAD,)),
+          messages.list_agents, query={"capability": _TEXT | {"description": "only those that have it"}},
+          refusals=(_BAD,)),
     Route("GET", "/messages", "listMessages", "List messages that were sent lately, the newest first.", "MessagePage",
           messages.list_messages, query={
               "agent": _TEXT | {"description": "what it has sent or is to receive"},
-              "status": _filter(MessageState), "after": _TEXT, "limit": _limit(50),
+              "status": _filter(MessageState), "after": _AFTER, "limit": _limit(50),
           }, refusals=(_BAD,)),
     Route("POST", "/messages", "sendMessage", "Send a message to an agent, or to `capability:NAME`.", "Message",
           messages.send, HTTPStatus.CREATED, body=MESSAGE, refusals=_STEERED),

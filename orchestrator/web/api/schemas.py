@@ -29,12 +29,17 @@ def maybe(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def record(required: dict[str, Json], more: dict[str, Json] | None = None, *, closed: bool = False) -> Json:
-    """An object with these fields. Answers are open: a newer version may add some. Bodies are closed."""
+def body(required: dict[str, Json], more: dict[str, Json], example: Json) -> Json:
+    """What a request brings. It is closed: a field that nobody knows is a mistake."""
+    return record(required, more) | {"additionalProperties": False, "examples": [example]}
+
+
+def record(required: dict[str, Json], more: dict[str, Json] | None = None) -> Json:
+    """An object with these fields. Answers are open: a newer version may add some."""
     made: dict[str, Json] = {"type": "object", "properties": {**required, **(more or {})}}
     if required:
         made["required"] = list(required)
-    return made | ({"additionalProperties": False} if closed else {})
+    return made
 
 
 def listing(name: str, of: str, *, pages: bool = False) -> Json:
@@ -165,41 +170,48 @@ SCHEMAS: dict[str, Json] = {
     "Document": {"type": "object", "description": "an OpenAPI document"},
 }  # fmt: skip
 
-SUBMISSION: Json = record(
+SUBMISSION: Json = body(
     {},
     {
         "definition": {"type": "string", "description": "a workflow, as YAML"},
         "file": {**NAME, "description": "a workflow file inside the folder that Flower runs in"},
-        "inputs": {"type": "object"},
+        "inputs": {"type": "object", "description": "values of the inputs that the workflow declares"},
         "priority": PRIORITY,
-        "idempotency_key": NAME,
+        "idempotency_key": {**NAME, "description": "the same key gives the same run, for a day"},
     },
-    closed=True,
+    {"file": "workflows/hello.yaml", "inputs": {"name": "Ada"}, "priority": "high"},
 ) | {"oneOf": [{"required": ["definition"]}, {"required": ["file"]}]}
-NOTHING: Json = record({}, closed=True)
-CANCELLATION: Json = record(
-    {}, {"now": {"type": "boolean", "description": "leave out compensations and `finally`"}}, closed=True
+NOTHING: Json = body({}, {}, {})
+CANCELLATION: Json = body(
+    {}, {"now": {"type": "boolean", "description": "leave out compensations and `finally`"}}, {"now": True}
 )
-RERUN: Json = record(
+RERUN: Json = body(
     {},
     {
         "from": {**NAME, "description": "this step runs again, and all that come after it"},
         "patch": {"type": "object", "description": "step -> output that counts instead of its own"},
     },
-    closed=True,
+    {"from": "write", "patch": {"outline": {"chapters": 3}}},
 )
-APPROVAL: Json = record({"step": NAME}, {"data": {"description": "the output of the step"}}, closed=True)
-REJECTION: Json = record({"step": NAME}, {"reason": {"type": ["string", "null"], "maxLength": 10_000}}, closed=True)
-SIGNAL: Json = record({"name": NAME}, {"data": ANY}, closed=True)
-MESSAGE: Json = record(
-    {"to": NAME, "content": {"description": "a text, or any JSON value"}},
+APPROVAL: Json = body(
+    {"step": NAME}, {"data": {"description": "the output of the step"}}, {"step": "sign", "data": {"by": "Ada"}}
+)
+REJECTION: Json = body(
+    {"step": NAME},
+    {"reason": {"type": ["string", "null"], "maxLength": 10_000, "description": "becomes the error of the step"}},
+    {"step": "sign", "reason": "the numbers are of last year"},
+)
+SIGNAL: Json = body({"name": NAME}, {"data": ANY}, {"name": "approval", "data": {"approved": True}})
+MESSAGE: Json = body(
+    {"to": {**NAME, "description": "an agent, or `capability:NAME`"},
+     "content": {"description": "a text, or any JSON value"}},
     {
-        "from": NAME,
+        "from": {**NAME, "description": "the sender; left out: operator"},
         "type": {"type": "string", "enum": [str(word) for word in MessageType]},
         "priority": PRIORITY,
-        "ttl_s": {"type": "number", "exclusiveMinimum": 0},
-        "thread_id": NAME,
-        "idempotency_key": NAME,
+        "ttl_s": {"type": "number", "exclusiveMinimum": 0, "description": "seconds until it expires"},
+        "thread_id": {**NAME, "description": "the thread that it belongs to"},
+        "idempotency_key": {**NAME, "description": "the same key gives the same message"},
     },
-    closed=True,
-)
+    {"to": "writer", "content": "Sprint planning needed", "priority": "high"},
+)  # fmt: skip

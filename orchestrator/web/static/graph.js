@@ -1,24 +1,19 @@
 // The graph of a run: boxes, steps and edges as SVG. Where things stand follows from the columns that the server gives;
 // how things stand changes with `update`, which touches only the units that changed.
 
+import { BAR, framed, GAP_X, GAP_Y, HEAD, HEIGHT, measure, PAD, WIDTH } from "./places.js";
+import { runPage } from "./server.js";
 import { icon, make, Ruler } from "./svg.js";
 
-const WIDTH = 208, HEIGHT = 62, BAR = 12;       // of a step; of the progress below it
-const GAP_X = 46, GAP_Y = 14, PAD = 14, HEAD = 30;
 const CELL = 14, CELLS_IN_ROW = 13, MOST_CELLS = 104;
-const REACH = 180;                              // how far down the middle of something tall may be
+// A switch has decided, and a branch is taken, before what is inside is done; a box with a condition has begun.
+const BOX_WORDS = { switch: "decided", branch: "taken", parallel: "begun", steps: "begun" };
 
 export class Graph {
   // units: id -> {kind, title, about, columns, edges}; the box of all is "". now: id -> {state, note, of, done, failed}.
   // items: of a foreach, the states of those items that are known one by one.
   constructor(host, units, now, items) {
-    this.host = host;
-    this.units = units;
-    this.now = now;
-    this.items = items;
-    this.opened = new Set();
-    this.scale = 1;
-    this.ruler = new Ruler(host);
+    Object.assign(this, { host, units, now, items, opened: new Set(), scale: 1, ruler: new Ruler(host) });
     this.draw();
   }
 
@@ -26,8 +21,7 @@ export class Graph {
 
   draw() {
     this.drawn = new Map();
-    this.places = new Map();
-    this.measure("");
+    this.places = measure(this.units, (id) => this.counts(id), (id) => this.cellsHeight(id));
     const { width, height } = this.places.get("");
     this.size = { width: width + 2, height: height + 2 };
     this.svg = make("svg", { viewBox: `-1 -1 ${this.size.width} ${this.size.height}`, role: "group",
@@ -41,41 +35,16 @@ export class Graph {
     this.zoom(this.scale);
   }
 
-  measure(id) {
-    const unit = this.units[id];
-    const place = { width: WIDTH, height: HEIGHT + (this.counts(id) ? BAR : 0), columns: [] };
-    this.places.set(id, place);
-    if (unit.columns) {
-      const edge = this.framed(id) ? PAD : 0;
-      for (const names of unit.columns) {
-        const sizes = names.map((name) => (name[0] === "~" ? { width: 0, height: 6 } : this.measure(name)));
-        place.columns.push({
-          names, sizes,
-          width: Math.max(...sizes.map((size) => size.width)),
-          height: sizes.reduce((sum, size) => sum + size.height, 0) + GAP_Y * (names.length - 1),
-        });
-      }
-      const inside = place.columns.reduce((sum, column) => sum + column.width + GAP_X, -GAP_X);
-      place.width = Math.max(inside + 2 * edge, this.framed(id) ? WIDTH : 0);
-      place.inner = Math.max(...place.columns.map((column) => column.height));
-      place.height = place.inner + 2 * edge + (edge ? HEAD : 0) + (edge && this.counts(id) ? BAR : 0);
-    }
-    place.cells = this.opened.has(id) ? this.cellRows(id) * CELL + 10 : 0;
-    place.height += place.cells;
-    return place;
-  }
-
   place(id, x, y) {
     const unit = this.units[id], place = this.places.get(id);
     Object.assign(place, { x, y });
     if (!unit.columns) return;
-    const edge = this.framed(id) ? PAD : 0;
-    const top = y + edge + (edge ? HEAD : 0) + (edge && this.counts(id) ? BAR : 0);
     const ways = new Map();
+    const edge = framed(this.units, id) ? PAD : 0;
     let left = x + edge;
     if (edge) this.frame(id);
-    for (const { names, sizes, width, height } of place.columns) {
-      let down = top + Math.min((place.inner - height) / 2, REACH);
+    for (const { names, sizes, width, axis } of place.columns) {
+      let down = y + place.axis - axis;
       names.forEach((name, at) => {
         if (name[0] === "~") ways.set(name, { x: left, width, y: down + 3 });
         else this.place(name, left, down);
@@ -86,14 +55,9 @@ export class Graph {
     for (const [from, to, ...bends] of unit.edges) this.edge(from, to, bends.map((name) => ways.get(name)));
   }
 
-  middle(id) {
-    const { y, height, cells } = this.places.get(id);
-    return y + Math.min((height - cells) / 2, REACH);
-  }
-
   edge(from, to, bends) {
     const start = this.places.get(from), end = this.places.get(to);
-    let [x, y] = [start.x + start.width, this.middle(from)];
+    let [x, y] = [start.x + start.width, start.y + start.axis];
     let way = `M${x} ${y}`;
     const curve = (toX, toY) => {
       const bend = Math.max(18, (toX - x) / 2);
@@ -105,21 +69,18 @@ export class Graph {
       way += `H${bend.x + bend.width}`;
       x = bend.x + bend.width;
     }
-    curve(end.x - 3, this.middle(to));
+    curve(end.x - 3, end.y + end.axis);
     make("path", { d: way, class: "edge", "marker-end": "url(#tip)" }, this.svg);
-  }
-
-  framed(id) {
-    const { kind, title } = this.units[id];
-    return id !== "" && title !== "" && kind !== "all";
   }
 
   counts(id) {
     return this.units[id].kind === "foreach" || (this.now[id]?.of !== undefined && !this.units[id].columns);
   }
 
-  cellRows(id) {
-    return Math.ceil(Math.min(this.items(id).length, MOST_CELLS) / CELLS_IN_ROW) + (this.hidden(id) ? 1 : 0);
+  cellsHeight(id) {
+    if (!this.opened.has(id)) return 0;
+    const rows = Math.ceil(Math.min(this.items(id).length, MOST_CELLS) / CELLS_IN_ROW) + (this.hidden(id) ? 1 : 0);
+    return rows * CELL + 10;
   }
 
   hidden(id) {
@@ -156,7 +117,7 @@ export class Graph {
     make("rect", { x: x + 4, y: y + 8, width: 4, height: HEIGHT - 16, rx: 2, class: "stripe" }, link);
     const room = WIDTH - 28;
     make("text", { x: x + 16, y: y + 20, class: "title" }, link).textContent =
-      this.ruler.fit(unit.title, room - (unit.kind === "foreach" ? 20 : 0), "600 13px");
+      this.ruler.fit(unit.title, room - (["foreach", "workflow"].includes(unit.kind) ? 20 : 0), "600 13px");
     make("text", { x: x + 16, y: y + 36, class: "about" }, link).textContent = this.ruler.fit(unit.about, room, "11px");
     parts.state = make("text", { x: x + 16, y: y + 53, class: "state" }, link);
     if (this.counts(id)) this.bar(parts, x + 16, y + HEIGHT - 1, WIDTH - 32, group);
@@ -165,6 +126,18 @@ export class Graph {
       this.cells(id, x + 10, y + height - cells, group);
     }
     this.drawn.set(id, parts);
+  }
+
+  // The way to the run that a step has started, in the corner of its card.
+  child(id, runId) {
+    const { group } = this.drawn.get(id), { x, y } = this.places.get(id);
+    const link = group.querySelector(".child") ?? make("a", { class: "child" }, group);
+    link.setAttribute("href", runPage(runId));
+    link.setAttribute("aria-label", `The run of ${this.units[id].title}`);
+    link.replaceChildren();
+    make("title", {}, link).textContent = `The run ${runId}`;
+    make("rect", { x: x + WIDTH - 24, y: y + 8, width: 16, height: 16, rx: 3 }, link);
+    make("path", { d: `M${x + WIDTH - 20} ${y + 20}l8 -8m-6 0h6v6` }, link);
   }
 
   link(id, group) {
@@ -223,16 +196,18 @@ export class Graph {
     }
     const now = this.now[id] ?? { state: "", note: "" };
     const count = now.of === undefined ? "" : `${now.done} of ${now.of}${now.failed ? `, ${now.failed} failed` : ""}`;
-    const words = [now.state, now.undone ? "undone" : now.note, count].filter(Boolean).join(" · ");
+    const told = (unit.columns && now.state === "succeeded" && BOX_WORDS[unit.kind]) || now.state;
+    const words = [told, now.undone ? "undone" : now.note, count].filter(Boolean).join(" · ");
     parts.tip.textContent = [unit.title, unit.about, words].filter(Boolean).join("\n");
     parts.group.setAttribute("class", `${unit.columns ? "box" : "unit"} ${unit.kind || "step"} ${now.state}`);
     if (parts.state) {
       parts.state.textContent = this.ruler.fit(`${icon(now.state)} ${words}`, WIDTH - 28, "600 12px");
     } else {
-      const told = now.state && !(unit.kind === "branch" && now.state === "pending")
+      const about = now.state && !(unit.kind === "branch" && now.state === "pending")
         ? ` — ${icon(now.state)} ${words}` : "";
-      parts.title.textContent = this.ruler.fit(`${unit.title}${told}`, parts.room, "600 13px");
+      parts.title.textContent = this.ruler.fit(`${unit.title}${about}`, parts.room, "600 13px");
     }
+    if (now.child) this.child(id, now.child);
     parts.fill?.setAttribute("width", now.of ? (parts.long * now.done) / now.of : 0);
   }
 
@@ -263,7 +238,7 @@ export class Graph {
     if (!place) return;
     this.host.scrollTo({
       left: (place.x + place.width / 2) * this.scale - this.host.clientWidth / 2,
-      top: (place.y + HEIGHT / 2) * this.scale - this.host.clientHeight / 2,
+      top: (place.y + place.axis) * this.scale - this.host.clientHeight / 2,
     });
   }
 

@@ -1,95 +1,76 @@
 // Keeps the list of runs fresh: states, progress and times of the rows that are there. New runs are only announced, so
 // that nothing moves under the pointer.
-"use strict";
 
-(() => {
-  const EVERY_MS = 3000;
-  const table = document.getElementById("runs");
-  if (!table) return;
-  const base = document.querySelector("meta[name=base]").content;
-  const rows = new Map([...table.querySelectorAll("tr[data-run]")].map((row) => [row.dataset.run, row]));
-  const news = document.getElementById("news");
-  const first = table.dataset.first === "true";
+import { api } from "./server.js";
+import { age, duration } from "./times.js";
 
-  const span = (ms) => {
-    const seconds = Math.max(0, ms) / 1000;
-    if (seconds < 10) return `${seconds.toFixed(1)} s`;
-    if (seconds < 60) return `${Math.floor(seconds)} s`;
-    const minutes = Math.floor(seconds / 60);
-    const pad = (number) => String(number).padStart(2, "0");
-    if (minutes < 60) return `${minutes}m ${pad(Math.floor(seconds % 60))}s`;
-    const hours = Math.floor(minutes / 60);
-    return hours < 48 ? `${hours}h ${pad(minutes % 60)}m` : `${Math.floor(hours / 24)}d ${hours % 24}h`;
-  };
-  const age = (ms) => {
-    const seconds = Math.floor(ms / 1000);
-    if (seconds < 1) return "just now";
-    for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]])
-      if (seconds >= size) return `${Math.floor(seconds / size)} ${unit} ago`;
-    return `${seconds} s ago`;
-  };
-  const cell = (row, name) => row.querySelector(`[data-cell=${name}]`);
-  const write = (element, text) => {
-    if (element.textContent !== text) element.textContent = text;
-  };
+const EVERY_MS = 3000;
+const table = document.getElementById("runs");
+const rows = new Map([...table.querySelectorAll("tr[data-run]")].map((row) => [row.dataset.run, row]));
+const news = document.getElementById("news");
+const first = table.dataset.first === "true";
 
-  const tick = () => {
-    const now = Date.now();
-    for (const row of rows.values()) {
-      const time = row.querySelector("time");
-      write(time, age(now - Number(time.dataset.age)));
-      const took = cell(row, "took");
-      if (took.dataset.since) write(took, span(now - Number(took.dataset.since)));
-    }
-  };
+const cell = (row, name) => row.querySelector(`[data-cell=${name}]`);
+const write = (element, text) => {
+  if (element.textContent !== text) element.textContent = text;
+};
 
-  const showProgress = (holder, share) => {
-    let bar = holder.querySelector("progress");
-    if (share === null) {
-      if (bar) bar.remove();
-      return;
-    }
-    if (!bar) {
-      bar = document.createElement("progress");
-      bar.max = 100;
-      bar.setAttribute("aria-label", "steps done");
-      holder.append(bar);
-    }
-    bar.value = Math.round(100 * share);
-    bar.title = `${bar.value} % of the steps`;
-  };
-
-  const show = (row, run) => {
-    const badge = cell(row, "status");
-    if (badge.textContent !== run.status) {
-      badge.textContent = run.status;
-      badge.className = `badge ${run.status}`;
-    }
-    showProgress(cell(row, "progress"), run.progress);
+const tick = () => {
+  const now = Date.now();
+  for (const row of rows.values()) {
+    const time = row.querySelector("time");
+    write(time, age(now - Number(time.dataset.age)));
     const took = cell(row, "took");
-    if (run.finished_at) {
-      took.dataset.since = "";
-      write(took, span(Date.parse(run.finished_at) - Date.parse(run.started_at || run.created_at)));
-    } else if (run.started_at) {
-      took.dataset.since = String(Date.parse(run.started_at));
-    }
-    if (run.error) write(cell(row, "note"), `${run.error.type}: ${run.error.message}`.slice(0, 140));
-  };
+    if (took.dataset.since) write(took, duration(now - Number(took.dataset.since)));
+  }
+};
 
-  const refresh = async () => {
-    if (document.hidden) return;
-    const asked = [...new URLSearchParams(location.search)];
-    const known = ["status", "workflow", "search", "after"];
-    const query = new URLSearchParams(asked.filter(([name, value]) => value && known.includes(name)));
-    const answer = await fetch(`${base}/api/runs?${query}`, { headers: { Accept: "application/json" } });
-    if (!answer.ok) return;
-    for (const run of (await answer.json()).runs) {
-      const row = rows.get(run.run_id);
-      if (row) show(row, run);
-      else if (first) news.classList.remove("hidden");
-    }
-  };
+const showProgress = (holder, share) => {
+  let bar = holder.querySelector("progress");
+  if (share === null) {
+    if (bar) bar.remove();
+    return;
+  }
+  if (!bar) {
+    bar = document.createElement("progress");
+    bar.max = 100;
+    bar.setAttribute("aria-label", "steps done");
+    holder.append(bar);
+  }
+  bar.value = Math.round(100 * share);
+  bar.title = `${bar.value} % of the steps`;
+};
 
-  setInterval(tick, 1000);
-  setInterval(() => refresh().catch(() => undefined), EVERY_MS);
-})();
+const show = (row, run) => {
+  const badge = cell(row, "status");
+  if (badge.textContent !== run.status) {
+    badge.textContent = run.status;
+    badge.className = `badge ${run.status}`;
+  }
+  showProgress(cell(row, "progress"), run.progress);
+  const took = cell(row, "took");
+  if (run.finished_at) {
+    took.dataset.since = "";
+    write(took, duration(Date.parse(run.finished_at) - Date.parse(run.started_at || run.created_at)));
+  } else if (run.started_at) {
+    took.dataset.since = String(Date.parse(run.started_at));
+  }
+  if (run.error) write(cell(row, "note"), `${run.error.type}: ${run.error.message}`.slice(0, 140));
+};
+
+const refresh = async () => {
+  if (document.hidden) return;
+  const asked = [...new URLSearchParams(location.search)];
+  const known = ["status", "workflow", "search", "after"];
+  const query = new URLSearchParams(asked.filter(([name, value]) => value && known.includes(name)));
+  const answer = await fetch(api(`runs?${query}`), { headers: { Accept: "application/json" } });
+  if (!answer.ok) return;
+  for (const run of (await answer.json()).runs) {
+    const row = rows.get(run.run_id);
+    if (row) show(row, run);
+    else if (first) news.classList.remove("hidden");
+  }
+};
+
+setInterval(tick, 1000);
+setInterval(() => refresh().catch(() => undefined), EVERY_MS);

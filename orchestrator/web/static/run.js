@@ -3,11 +3,13 @@
 
 import { showQuestions } from "./asks.js";
 import { element } from "./dom.js";
+import { Follower } from "./follow.js";
 import { Graph } from "./graph.js";
-import { api, post, readOnly } from "./server.js";
+import { api, post, readOnly, runPage } from "./server.js";
 import { StepPanel } from "./step.js";
 import { addEvents, StepTable } from "./tables.js";
-import { span, Timeline } from "./timeline.js";
+import { Timeline } from "./timeline.js";
+import { duration } from "./times.js";
 
 const SOONEST_MS = 150, LATEST_MS = 5000;       // between two looks at the run
 const started = performance.now();
@@ -47,7 +49,7 @@ function showHead() {
   at("hidden-rows").classList.toggle("hidden", !view.hidden);
   at("remarks").replaceChildren(...view.remarks.map(({ text, run: other }) => {
     const line = element("li", text);
-    if (other) line.append(" ", element("a", other, { href: `${location.pathname.replace(/[^/]+$/, other)}` }));
+    if (other) line.append(" ", element("a", other, { href: runPage(other) }));
     return line;
   }));
   showError(view.error);
@@ -69,7 +71,7 @@ function showError(error) {
 
 function tick() {
   const now = view.over ? view.finished : Date.now() - skew;
-  at("age").textContent = span(now - view.created);
+  at("age").textContent = duration(now - view.created);
   if (!view.over) timeline.later();
 }
 
@@ -85,7 +87,7 @@ async function act(what, body, done) {
   try {
     const answer = await post(`${run}/${what}`, body);
     if (answer.run_id && answer.run_id !== view.run_id) {
-      location.href = location.pathname.replace(/[^/]+$/, answer.run_id);
+      location.href = runPage(answer.run_id);
       return;
     }
     say(done);
@@ -118,6 +120,12 @@ function showActions() {
   }));
 }
 
+function revealUrgent() {
+  const urgent = ["failed", "running", "waiting"].map((state) => view.rows.find((row) => row.state === state));
+  const row = urgent.find(Boolean) ?? view.rows[0];
+  if (row) graph.reveal(row.unit);
+}
+
 function showTools() {
   const button = (label, name, call) => {
     const made = element("button", label, { type: "button", class: "tool", ...(name ? { "aria-label": name } : {}) });
@@ -125,11 +133,7 @@ function showTools() {
     return made;
   };
   at("graph-tools").append(
-    button("Show what is going on", "", () => {
-      const urgent = ["failed", "running", "waiting"].map((state) => view.rows.find((row) => row.state === state));
-      const row = urgent.find(Boolean) ?? view.rows[0];
-      if (row) graph.reveal(row.unit);
-    }),
+    button("Show what is going on", "", revealUrgent),
     button("Fit", "Fit the width", () => graph.fit()),
     button("−", "Smaller", () => graph.zoom(graph.scale / 1.25)),
     button("+", "Larger", () => graph.zoom(graph.scale * 1.25)),
@@ -141,7 +145,7 @@ function showTools() {
 let skew = Date.now() - view.now;
 let looking = null, again = false, pause = SOONEST_MS, timer = null;
 
-// Look at the run, unless it is being looked at: then once more afterwards.
+// Look at the run, unless it is being looked at: then once more afterwards. Gives the status of the answer; 0: none.
 async function look() {
   if (looking) {
     again = true;
@@ -150,19 +154,21 @@ async function look() {
   looking = (async () => {
     const asked = performance.now();
     const answer = await fetch(`${run}/view`, { headers: { Accept: "application/json" } });
-    if (!answer.ok) return;
+    if (!answer.ok) return answer.status;
     const text = await answer.text();
     const begun = performance.now();
     apply(JSON.parse(text));
     performance.measure("run-update", { start: begun, end: performance.now() });
     pause = Math.min(LATEST_MS, Math.max(SOONEST_MS, 4 * (performance.now() - asked)));
-  })().catch(() => {});                         // the server is away; the next event, or its return, calls again
-  await looking;
+    return answer.status;
+  })().catch(() => 0);                          // the server is away; the next event, or its return, calls again
+  const status = await looking;
   looking = null;
   if (again) {
     again = false;
     soon();
   }
+  return status;
 }
 
 function soon() {
@@ -188,23 +194,16 @@ function apply(news) {
   follow();
 }
 
-// A browser has few connections to one server, so a window that nobody sees gives its own back.
-let source = null;
+const follower = new Follower({
+  address: () => `${run}/events?after=${encodeURIComponent(view.last_event)}`,
+  names: view.event_names, news: soon, look, say: (text) => { at("live").textContent = text; },
+});
 
+// A browser has few connections to one server, so a window that nobody sees gives its own back.
 function follow() {
-  source?.close();
-  source = null;
   if (view.over) at("live").textContent = "the run is over";
-  if (view.over || document.hidden) return;
-  source = new EventSource(`${run}/events?after=${encodeURIComponent(view.last_event)}`);
-  source.addEventListener("open", () => {
-    at("live").textContent = "yes";
-    soon();                                     // what happened while nobody listened
-  });
-  source.addEventListener("error", () => {
-    at("live").textContent = "no: the server does not answer; trying again";
-  });
-  for (const name of view.event_names) source.addEventListener(name, soon);
+  if (view.over || document.hidden) follower.stop();
+  else follower.start();
 }
 
 // --- which step is open --------------------------------------------------------------------------------------------
@@ -223,6 +222,7 @@ function openFromAddress() {
 
 showHead();
 showTools();
+revealUrgent();
 tick();
 setInterval(tick, 1000);
 addEventListener("hashchange", openFromAddress);

@@ -2,10 +2,19 @@
 
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 
+export const AWAY = "the server does not answer";
+const ENDED = "the session has ended: open Flower's link again, in another window";
+// What a status tells where the answer says nothing of its own.
+export const REASONS = { 401: ENDED, 403: ENDED, 404: "this is gone", 503: "the store does not answer" };
+
 export const readOnly = meta("read-only") === "true";
 
 export function api(path) {
   return `${meta("base")}/api/${path}`;
+}
+
+export function runPage(runId) {
+  return `${meta("base")}/${runId}`;
 }
 
 // Returns the answer. Throws an Error that says in a sentence what the server refused.
@@ -16,7 +25,7 @@ export async function post(address, body) {
     body: JSON.stringify(body),
   });
   const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(reason(told) ?? `the server answered ${answer.status} ${answer.statusText}`);
+  if (!answer.ok) throw new Error(reason(told) ?? REASONS[answer.status] ?? `the server answered ${answer.status} ${answer.statusText}`);
   return told;
 }
 

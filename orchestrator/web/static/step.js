@@ -2,7 +2,7 @@
 // has changed.
 
 import { element } from "./dom.js";
-import { readOnly } from "./server.js";
+import { readOnly, runPage } from "./server.js";
 
 const SMALL = 2000;                             // characters that are shown unfolded
 
@@ -109,7 +109,7 @@ export class StepPanel {
     const links = element("p", "", { class: "row" });
     if (step.task) links.append(element("a", "The task in Flower", { href: this.task + encodeURIComponent(step.task) }));
     if (step.child) {
-      links.append(element("a", `The run ${step.child}`, { href: location.pathname.replace(/[^/]+$/, step.child) }));
+      links.append(element("a", `The run ${step.child}`, { href: runPage(step.child) }));
     }
     if (step.may_rerun && !readOnly) {
       const again = element("button", "Run again from here", { type: "button" });

@@ -1,6 +1,7 @@
 // The tables of a run's page: its steps, and its events. The server has written the rows that are there at first.
 
 import { element } from "./dom.js";
+import { runPage } from "./server.js";
 
 const MOST_EVENTS = 200;
 
@@ -31,6 +32,8 @@ export class StepTable {
   write(step) {
     if (!this.rows.has(step.id)) this.rows.set(step.id, this.add(step.id));
     const row = this.rows.get(step.id), badge = row.cells[1].firstChild;
+    const [name] = row.cells[0].children;
+    row.cells[0].replaceChildren(name, ...(step.child ? [" ", element("a", "its run", { href: runPage(step.child) })] : []));
     row.className = `depth-${Math.min(step.depth, 3)}`;
     badge.className = `badge ${step.state}`;
     badge.textContent = step.state;

@@ -2,21 +2,16 @@
 // seen are there, so that a thousand of them cost no more than thirty.
 
 import { make } from "./svg.js";
+import { duration } from "./times.js";
 
 const ROW = 24, AXIS = 26, LETTER = 7.2, AROUND = 6;          // rows drawn above and below what can be seen
 const WORDS = { queue: "queued", run: "ran", retry: "until the next attempt", wait: "waited" };
 const STEPS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 12e5, 18e5,
   36e5, 72e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
 
-export function span(ms) {
-  const seconds = Math.max(0, ms) / 1000;
-  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 10) return `${+seconds.toFixed(1)} s`;
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  const minutes = Math.floor(Math.round(seconds) / 60), rest = Math.round(seconds) % 60;
-  if (minutes < 60) return rest ? `${minutes}m ${String(rest).padStart(2, "0")}s` : `${minutes}m`;
-  return `${Math.floor(minutes / 60)}h ${String(minutes % 60).padStart(2, "0")}m`;
-}
+// Most bars are shorter than a second; the numbers of the axis are round.
+const span = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : duration(ms));
+const round = (text) => text.replace(/\.0(?= s)| 00[ms]$/, "");
 
 export class Timeline {
   constructor(host, view) {
@@ -70,7 +65,7 @@ export class Timeline {
     const step = STEPS_MS.find((ms) => this.total / ms <= room) ?? this.total / room;
     for (let ms = 0; ms <= this.total; ms += step) {
       const x = this.x(ms);
-      make("text", { x, y: 17, "text-anchor": ms ? "middle" : "start", class: "tick" }, this.axis).textContent = span(ms);
+      make("text", { x, y: 17, "text-anchor": ms ? "middle" : "start", class: "tick" }, this.axis).textContent = round(span(ms));
       make("line", { x1: x, x2: x, y1: first * ROW, y2: last * ROW, class: "grid" }, this.svg);
     }
   }

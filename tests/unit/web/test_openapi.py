@@ -46,6 +46,23 @@ def test_schemas_are_schemas_and_defaults_fit_them(route: object) -> None:
         assert _mistakes(name, schema, schema["default"]) == []
 
 
+def test_every_operation_says_what_it_does_and_shows_what_goes_in_and_out() -> None:
+    schemas = {"components": {"schemas": SCHEMAS}}
+    for path, item in document()["paths"].items():
+        for method, operation in item.items():
+            place = f"{method} {path}"
+            assert operation["summary"].endswith("."), place
+            assert all(parameter["description"] for parameter in operation["parameters"]), place
+            assert {"401", "403", "503"} <= set(operation["responses"]), place
+            for answer in operation["responses"].values():
+                for kind, content in answer.get("content", {}).items():
+                    if kind == "application/json":
+                        Draft202012Validator(content["schema"] | schemas).validate(content["example"])
+            if method == "post":
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                assert _mistakes("", schema, schema["examples"][0]) == [], place
+
+
 def test_a_mistake_never_repeats_the_value() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}, "w": {"enum": ["a"]}}}
     found = _mistakes("", schema, {"n": "hunter2", "w": "hunter2"})

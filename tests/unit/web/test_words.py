@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from orchestrator.web.words import age, brief, moment, span, whole
-
-HOUR_MS = 3_600_000
-
-
-@pytest.mark.parametrize(
-    ("span_ms", "told"),
-    [
-        (None, ""), (-5, "0.0 s"), (340, "0.3 s"), (42_400, "42 s"), (185_000, "3m 05s"), (2 * HOUR_MS, "2h 00m"),
-        (50 * HOUR_MS, "2d 2h"),
-    ],
-)  # fmt: skip
-def test_spans(span_ms: int | None, told: str) -> None:
-    assert span(span_ms) == told
+from orchestrator.web.words import age, brief, moment, whole
 
 
 def test_ages() -> None:
