@@ -1,5 +1,5 @@
-"""The hostile inputs of `inputs.json`, which says what each must get. The error codes in it are proposals: what holds is
-one line that says where, what and what to do.
+"""The hostile inputs of `inputs.json`, which says what each must get. The error codes in it are proposals: what holds
+is one line that says where, what and what to do.
 
 A test says which one it is about with `@pytest.mark.hostile("Y-01")`, and finds it in the fixture `case`.
 `test_coverage.py` holds that each has exactly one test, or a reason in `untested.py`.
