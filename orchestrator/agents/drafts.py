@@ -21,13 +21,15 @@ from orchestrator.messages import (
     body_of,
     known_type,
 )
+from orchestrator.names import wrong_address
 from orchestrator.records import Draft
 from orchestrator.settings import Settings
 from orchestrator.store.directory import tasks_box
+from orchestrator.store.inbox import CAPABILITY
 from orchestrator.workflow.nearby import did_you_mean, listed
 
 Json = Any
-_NAME = re.compile(r"[^\s/*]{1,128}")
+_CAPABLE = re.compile(re.escape(CAPABILITY) + r"[^\s/*]{1,128}")
 #: The numbers of the predecessors: 1 is LOW, 5 is EMERGENCY.
 _NUMBERS = dict(enumerate(MessagePriority, start=1))
 
@@ -64,11 +66,11 @@ def draft_message(
     message = AgentMessage(
         message_id=new_id(),
         from_agent=_name("from", sender),
-        to_agent=_name("to", to),
+        to_agent=to if isinstance(to, str) and _CAPABLE.fullmatch(to) else _name("to", to),
         message_type=read_type(message_type),
         body=body_of(content),
         priority=read_priority(priority),
-        reply_to=reply_to,
+        reply_to=None if reply_to is None else _name("reply_to", reply_to),
         thread_id=thread_id,
         delivery_options=delivery_options or STANDARD,
         metadata=dict(metadata or {}),
@@ -164,6 +166,7 @@ def read_priority(word: MessagePriority | str | int) -> MessagePriority:
 
 
 def _name(what: str, name: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise MessageInvalid(f"{what}: {name!r} is no name of an agent", field=what)
+    """Raises MessageInvalid: no agent can be called like that."""
+    if wrong := wrong_address(name):
+        raise MessageInvalid(f"{what}: {name!r} is no name of an agent: {wrong}", field=what)
     return name
