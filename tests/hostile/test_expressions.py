@@ -60,7 +60,7 @@ def test_a_literal_has_no_class(case: Case) -> None:
         assert "unknown function `__subclasses__`" in told(text)[0]
     with pytest.raises(ExpressionError):
         render("${{ ''.__class__ }}", {})
-    with pytest.raises(ExpressionError, match="no field|has no|cannot"):
+    with pytest.raises(ExpressionError, match="__class__"):
         render("${{ inputs.x.__class__ }}", {"inputs": {"x": "text"}})
 
 
@@ -155,7 +155,7 @@ def test_literal_text_arrives_as_it_is(case: Case, tmp_path: Path) -> None:
 def test_comprehensions_in_comprehensions_are_ended(expression: str) -> None:
     start = time.monotonic()
     with pytest.raises(ExpressionError, match="shape large data in an agent or a foreach"):
-        render("${{ " + expression.replace("l.", "inputs.l.") + " }}", {"inputs": {"l": list(range(1000))}}, limit_s=0.5)
+        render("${{ " + expression.replace("l.", "inputs.l.") + " }}", {"inputs": {"l": [*range(1000)]}}, limit_s=0.5)
     assert time.monotonic() - start < 5
 
 
