@@ -114,7 +114,11 @@ def parse_input(schema: Mapping[str, Mapping[str, Json]], name: str, text: str) 
 def wrong_value(value: Json, declared: Mapping[str, Json]) -> str | None:
     """Why a value does not fit a declaration, or None."""
     kind = declared["type"]
-    if strange := _not_json(value):
+    try:
+        strange = _not_json(value)
+    except RecursionError:
+        strange = "contains itself, or is nested too deeply"
+    if strange:
         return strange
     if not _TYPES[kind](value):
         return f"must be {_ARTICLE.get(kind, 'a')} {kind}, and is {_shown(value)}"
