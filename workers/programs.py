@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from orchestrator import Fatal
+from workers.groups import held
 
 _TICK_S = 0.1  # how often limits are looked at while nothing comes
 _GRACE_S = 2.0  # between SIGTERM and SIGKILL
+_MEASURE_S = 0.25  # how often the group is looked at
 _LOOK_AGAIN_S = 2.0  # how often `cancelled` is asked: it may ask a server
 _CHUNK_BYTES = 65_536
 _TAIL_BYTES = 8_192  # kept of standard error
@@ -32,10 +34,16 @@ class ProgramStopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a program may run, in seconds, and how many bytes it may print."""
+    """How long a program may run, in seconds, how many bytes it may print, and what all its processes together may hold.
+
+    The last two are kept on Linux only. Not the kernel's limits of processes: those count what else the user runs, let
+    root go on, and take address space for memory, of which many languages reserve far more than they use.
+    """
 
     time_s: float
     output_bytes: int
+    memory_bytes: int
+    processes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ def run_program(
         env: the whole environment of the program, its PATH is where it is looked for.
         cancelled: asked every few seconds; once true, the program is ended.
     Raises:
-        Fatal: it cannot be started, or printed too much. TimeoutError: it took too long. ProgramStopped: cancelled.
+        Fatal: it cannot be started, or printed or took too much. TimeoutError: it took too long. ProgramStopped: cancelled.
     """
     process = _start(argv, env, cwd)
     try:
@@ -109,6 +117,7 @@ class _Conversation:
         self._limits = limits
         self._cancelled = cancelled
         self._until = time.monotonic() + limits.time_s
+        self._measure_again = time.monotonic() + _TICK_S
         self._look_again = time.monotonic() + _LOOK_AGAIN_S
 
     def hold(self) -> None:
@@ -166,11 +175,22 @@ class _Conversation:
         now = time.monotonic()
         if now >= self._until:
             raise TimeoutError(f"{self._name} took longer than {self._limits.time_s:g} s and was ended")
+        if now >= self._measure_again:
+            self._measure_again = now + _MEASURE_S
+            self._measure()
         if now >= self._look_again:
             # A worker of threads cannot interrupt a handler, so that the handler has to ask.
             self._look_again = now + _LOOK_AGAIN_S
             if self._cancelled():
                 raise ProgramStopped(f"{self._name} was ended: its attempt does not count any more")
+
+
+    def _measure(self) -> None:
+        count, memory = held(self._process.pid)
+        if count > self._limits.processes:
+            raise Fatal(f"{self._name} started more than {self._limits.processes:,} processes and was ended")
+        if memory > self._limits.memory_bytes:
+            raise Fatal(f"{self._name} held more than {self._limits.memory_bytes:,} bytes of memory and was ended")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,13 @@ step's output as JSON.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchestrator import Agent, Context, StoreUnavailable
 from orchestrator.agents.declared import AgentDeclaration, Declaration, TaskName, Timeout, VariableName
@@ -26,10 +27,21 @@ class ProgramFailed(Exception):
     """The program said that it failed; the step's retry policy decides whether it is tried again."""
 
 
+_WORD_BYTES = 128 * 1024 - 1  # what Linux takes
+
+
 def _startable(word: str) -> str:
     if "\0" in word:
         raise ValueError("a zero character ends a word, and cannot be in it")
+    if len(word.encode()) > _WORD_BYTES:
+        raise ValueError(f"a word has at most {_WORD_BYTES:,} bytes; large text goes in as a value of the step")
     return word
+
+
+def _as_list(words: Json) -> Json:
+    if isinstance(words, str):
+        raise ValueError(f"must be a list of words, which no shell reads: {json.dumps(words.split())}")
+    return words
 
 
 Word = Annotated[str, AfterValidator(_startable)]
@@ -38,9 +50,11 @@ Word = Annotated[str, AfterValidator(_startable)]
 class ShellTask(Declaration):
     """One program. A relative `cwd` starts where the worker was started."""
 
-    argv: list[Word] = Field(min_length=1)
+    argv: Annotated[list[Word], BeforeValidator(_as_list), Field(min_length=1)]
     timeout: Timeout = 300_000
     max_output_bytes: int = Field(8 * 2**20, ge=1)
+    max_memory_bytes: int = Field(4 * 2**30, ge=1)
+    max_processes: int = Field(512, ge=1)
     cwd: Word = "."
 
 
@@ -73,7 +87,7 @@ def _add(agent: Agent, name: str, task: ShellTask, env: tuple[str, ...]) -> None
             feed=encoded(values),
             env={variable: os.environ[variable] for variable in (*env, "PATH") if variable in os.environ},
             cwd=task.cwd,
-            limits=Limits(task.timeout / 1000, task.max_output_bytes),
+            limits=Limits(task.timeout / 1000, task.max_output_bytes, task.max_memory_bytes, task.max_processes),
             cancelled=lambda: _cancelled(_ctx),
         )
         if ended.code:

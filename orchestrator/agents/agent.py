@@ -6,7 +6,6 @@ A decorated function stays the plain function it was, so it can be called and te
 from __future__ import annotations
 
 import inspect
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,11 +17,11 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from orchestrator.agents.context import Context
 from orchestrator.errors import AgentsNotLoadable, HandlerInputInvalid, HandlerOutputInvalid
+from orchestrator.names import wrong_address, wrong_name
 from orchestrator.outcomes import Done
 from orchestrator.workflow.catalog import AgentInfo, TaskInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +79,14 @@ class Agent:
     """A named group of tasks with a queue of its own.
 
     Args:
-        name: letters, digits, `-` and `_`; the queue is `agent.NAME`.
+        name: `a-z`, `0-9`, `_` and `-`, a letter first, 63 at most; the queue is `agent.NAME`.
         capabilities: what a workflow may ask for instead of the name.
         concurrency: attempts that one worker runs at the same time; >= 1.
     """
 
     def __init__(self, name: str, *, capabilities: typing.Iterable[str] = (), concurrency: int = 2) -> None:
-        if not _NAME.fullmatch(name):
-            raise AgentsNotLoadable(f"agent name {name!r}: use letters, digits, '-' and '_', 64 at most")
+        if wrong := wrong_address(name):
+            raise AgentsNotLoadable(f"agent name {name!r}: {wrong}")
         if concurrency < 1:
             raise AgentsNotLoadable(f"agent {name}: concurrency is {concurrency}, the least is 1")
         self.name = name
@@ -168,6 +167,8 @@ def _hints(where: str, fn: Callable[..., Any]) -> dict[str, Any]:
 
 def _build_task(agent: str, name: str, fn: Callable[..., Any]) -> AgentTask:
     where = f"task {agent}.{name}"
+    if wrong := wrong_name(name):
+        raise AgentsNotLoadable(f"agent {agent}, task name {name!r}: {wrong}")
     hints = _hints(where, fn)
     context = None
     fields: dict[str, Any] = {}

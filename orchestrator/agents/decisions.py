@@ -30,7 +30,8 @@ from orchestrator.store.runs import RunStore
 from orchestrator.store.traces import RunTraces
 from orchestrator.store.values import unpack
 from orchestrator.workflow.explain import kind
-from orchestrator.workflow.expressions import as_text, evaluate_bool, render
+from orchestrator.workflow.expressions import evaluate_bool, render
+from orchestrator.workflow.filling import as_text
 from orchestrator.workflow.plan import ForEach, Limit, PlanStep
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration, parse_time
 

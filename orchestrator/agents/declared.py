@@ -19,7 +19,7 @@ from orchestrator.errors import AgentsNotLoadable, Problem, WorkflowInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.loader import Place, in_words, place_of, read_text
 from orchestrator.workflow.nearby import did_you_mean, listed
-from orchestrator.workflow.spec import Model, StepId, Timeout
+from orchestrator.workflow.spec import Model, Name, Timeout
 from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml
 
 __all__ = ["AgentDeclaration", "Declaration", "TaskName", "Timeout", "VariableName", "load_declared", "mistaken"]
@@ -27,7 +27,7 @@ __all__ = ["AgentDeclaration", "Declaration", "TaskName", "Timeout", "VariableNa
 Json = Any
 Kind = Callable[[str, Mapping[str, Json]], Agent]
 Mistake = tuple[Place, str]
-TaskName = StepId
+TaskName = Name
 #: The name of a variable of the environment.
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 

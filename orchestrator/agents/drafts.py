@@ -21,13 +21,17 @@ from orchestrator.messages import (
     body_of,
     known_type,
 )
+from orchestrator.names import wrong_address
 from orchestrator.records import Draft
 from orchestrator.settings import Settings
 from orchestrator.store.directory import tasks_box
+from orchestrator.store.inbox import CAPABILITY
 from orchestrator.workflow.nearby import did_you_mean, listed
 
 Json = Any
-_NAME = re.compile(r"[^\s/*]{1,128}")
+_CAPABLE = re.compile(re.escape(CAPABILITY) + r"[^\s/*]{1,128}")
+_METADATA_BYTES = 64 << 10
+_WORD_CHARS = 500
 #: The numbers of the predecessors: 1 is LOW, 5 is EMERGENCY.
 _NUMBERS = dict(enumerate(MessagePriority, start=1))
 
@@ -64,14 +68,14 @@ def draft_message(
     message = AgentMessage(
         message_id=new_id(),
         from_agent=_name("from", sender),
-        to_agent=_name("to", to),
+        to_agent=to if isinstance(to, str) and _CAPABLE.fullmatch(to) else _name("to", to),
         message_type=read_type(message_type),
         body=body_of(content),
         priority=read_priority(priority),
-        reply_to=reply_to,
-        thread_id=thread_id,
+        reply_to=None if reply_to is None else _name("reply_to", reply_to),
+        thread_id=_word("thread_id", thread_id),
         delivery_options=delivery_options or STANDARD,
-        metadata=dict(metadata or {}),
+        metadata=_metadata(metadata),
     )
     body = encode_body(message.body, settings)
     return Draft(
@@ -80,7 +84,7 @@ def draft_message(
         box=to,
         delay_ms=round(delay_s * 1000) if delay_s else None,
         at_ms=at_ms,
-        idempotency_key=idempotency_key,
+        idempotency_key=_word("idempotency_key", idempotency_key),
         awaited_ms=round(awaited_s * 1000) if awaited_s else None,
     )
 
@@ -163,7 +167,28 @@ def read_priority(word: MessagePriority | str | int) -> MessagePriority:
         raise MessageInvalid(f"no priority {word!r}{near}; there is {words}", field="priority") from None
 
 
+def _metadata(given: Mapping[str, Json] | None) -> dict[str, Json]:
+    """Raises MessageInvalid: it is no JSON object, or too large: it is read whenever the message is looked at."""
+    if not given:
+        return {}
+    if not isinstance(given, Mapping):
+        raise MessageInvalid("metadata is no mapping", field="metadata")
+    try:
+        encode(dict(given), max_bytes=_METADATA_BYTES, what="metadata")
+    except (HandlerOutputInvalid, LimitExceeded) as error:
+        raise MessageInvalid(error.message, field="metadata") from None
+    return dict(given)
+
+
+def _word(what: str, text: str | None) -> str | None:
+    """Raises MessageInvalid: it cannot be part of a key."""
+    if text is None or (isinstance(text, str) and 0 < len(text) <= _WORD_CHARS and text.isprintable()):
+        return text
+    raise MessageInvalid(f"{what} is no text of 1 to {_WORD_CHARS} characters without control characters", field=what)
+
+
 def _name(what: str, name: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise MessageInvalid(f"{what}: {name!r} is no name of an agent", field=what)
+    """Raises MessageInvalid: no agent can be called like that."""
+    if wrong := wrong_address(name):
+        raise MessageInvalid(f"{what}: {name!r} is no name of an agent: {wrong}", field=what)
     return name

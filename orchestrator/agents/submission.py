@@ -21,7 +21,8 @@ from orchestrator.ids import new_id
 from orchestrator.records import Advance, Order
 from orchestrator.settings import Settings
 from orchestrator.store.runs import RunStore
-from orchestrator.workflow.expressions import as_text, render
+from orchestrator.workflow.expressions import render
+from orchestrator.workflow.filling import as_text
 from orchestrator.workflow.inputs import check_inputs
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.segments import dispatch_table

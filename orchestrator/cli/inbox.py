@@ -13,7 +13,6 @@ from orchestrator.cli.output import print_json, print_json_line, say
 from orchestrator.cli.text import clock, one_line, visible
 from orchestrator.client import Client
 from orchestrator.documents import message_document
-from orchestrator.errors import MessageInvalid
 from orchestrator.messages import content_of
 from orchestrator.records import MessageRecord, StepError
 from orchestrator.states import MessageState
@@ -34,13 +33,11 @@ Examples:
 """
 )
 def register(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, - and _.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a-z, 0-9, - and _, a letter first.")],
     capability: Annotated[list[str] | None, typer.Option(metavar="C", help="What it can do. Repeatable.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make an agent known that has no Python code, so that others can send to it."""
-    if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
-        raise MessageInvalid(f"name: {name!r} is no name of an agent; use letters, digits, - and _", field="name")
     with Client(options.load_settings()) as client:
         with guard(client.url):
             client.office.directory.register(name, capability or ())

@@ -13,6 +13,8 @@ from typing import Any
 
 import redis
 
+from orchestrator.errors import MessageInvalid
+from orchestrator.names import wrong_address
 from orchestrator.store.connection import server_now_ms
 from orchestrator.store.keys import Keys
 from orchestrator.store.load import TASKS, AgentLoad, read_loads
@@ -86,7 +88,12 @@ class Directory:
         """Make a name known whose messages are asked for by a receiver and not by a Celery worker.
 
         An agent that a worker serves keeps its tasks; it gets the capabilities it does not have yet.
+
+        Raises:
+            MessageInvalid: no agent can be called like that.
         """
+        if wrong := wrong_address(name):
+            raise MessageInvalid(f"name: {name!r} is no name of an agent: {wrong}", field="name")
         stored = self._client.hget(self._keys.agents, name)
         info = _info(stored) if stored else AgentInfo(name, has_tasks_unknown=True)
         able = tuple(dict.fromkeys((*info.capabilities, *capabilities)))

@@ -21,8 +21,8 @@ from orchestrator.web.graph import picture
 from orchestrator.web.sentences import Why, moment
 from orchestrator.web.timeline import bars
 from orchestrator.web.units import took, unit_of, units
-from orchestrator.workflow.expressions import shorten
 from orchestrator.workflow.plan import Plan
+from orchestrator.workflow.template import shorten
 
 Json = Any
 MOST_ITEMS = 100  # rows of the items of one foreach, and of each step inside one

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from orchestrator.ids import base_of
 from orchestrator.records import RunRecord, StepRecord
 from orchestrator.states import RunState, StepState
-from orchestrator.workflow.expressions import shorten
 from orchestrator.workflow.plan import Plan, PlanStep
+from orchestrator.workflow.template import shorten
 
 _NAMES = 3  # steps that a sentence names; the others it counts
 _LONGEST = 300  # characters of an error's message; the whole of it stands beside the step

@@ -17,7 +17,7 @@ from orchestrator.store.runs import RunStore
 from orchestrator.web.run_page import pretty
 from orchestrator.web.sentences import Why
 from orchestrator.web.units import took, unit_of, units
-from orchestrator.workflow.expressions import expressions_in, render
+from orchestrator.workflow.expressions import expressions_in, read_paths
 from orchestrator.workflow.plan import Plan, PlanStep
 
 Json = Any
@@ -133,7 +133,7 @@ class _Hidden(Mapping[str, str]):
 
 
 def _input(store: RunStore, run: RunRecord, plan: Plan, step: PlanStep, record: StepRecord) -> tuple[Json, str]:
-    """What the step got, and a remark about it."""
+    """What the step got, and a remark about it. Nothing is computed in the process that serves the pages."""
     whole = record.id.count("[") == step.depth  # a foreach, and not one of its items
     template = step.foreach.items if step.foreach and whole else step.values if step.kind == "set" else step.params
     if not template:
@@ -143,7 +143,7 @@ def _input(store: RunStore, run: RunRecord, plan: Plan, step: PlanStep, record: 
     if record.started_at is None and record.finished_at is None:
         return template, "as the workflow writes it; the step has not started"
     try:
-        return render(template, _scope(store, run, plan, step, record.id)), ""
+        return read_paths(template, _scope(store, run, plan, step, record.id)), ""
     except ExpressionError as error:
         return template, f"as the workflow writes it; its values cannot be shown any more: {error.message}"
 
@@ -163,7 +163,10 @@ def _scope(store: RunStore, run: RunRecord, plan: Plan, step: PlanStep, step_id:
         above = each.id + "".join(f"[{at}]" for at in indices[: each.depth])
         item = store.load_output(run_id, f"i:{above}[{index}]")
         if item is None:  # forgotten when the foreach was over
-            item = render(each.foreach.items, _scope(store, run, plan, each, above))[index]
+            items = read_paths(each.foreach.items, _scope(store, run, plan, each, above))
+            if not isinstance(items, list):
+                raise ExpressionError(f"the items of {each.id} are computed, and forgotten")
+            item = items[index]
         scope |= {"item": item, "index": index}
     loop = plan.by_id.get(step.within or "")
     if loop is not None:

@@ -46,6 +46,20 @@ class Size:
                 self.add(item)
 
 
+def lighter(left: int, value: Any) -> int:
+    """What is left of so many bytes after a value, about as long as its JSON; negative: it does not fit."""
+    stack = [value]
+    while stack and left >= 0:
+        item = stack.pop()
+        left -= len(item) + 2 if isinstance(item, str) else 4
+        if isinstance(item, Mapping):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+    return left
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What makes an expression expensive, counted once when it is compiled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.graph import Graph, Node
 from orchestrator.workflow.inputs import wrong_value
-from orchestrator.workflow.loader import LoadedWorkflow, load_workflow
+from orchestrator.workflow.loader import LoadedWorkflow, load_workflow, read_text
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.spec import Step
@@ -58,8 +59,11 @@ class Children:
 
     def of(self, node: Node, spec: Step, graph: Graph) -> Plan | None:
         """The plan of the workflow that a step runs; its mistakes, and those of `with`, are noted."""
-        path = (self._file.parent / str(spec.workflow)).resolve()
         place = (*node.place, "workflow")
+        path = self._inside(str(spec.workflow))
+        if path is None:
+            graph.problems.append((place, f"{spec.workflow!r} leads out of the folder of this file; put it inside"))
+            return None
         if path in self._above:
             chain = " -> ".join(found.name for found in (*self._above[self._above.index(path) :], path))
             graph.problems.append((place, f"the workflow runs itself: {chain}"))
@@ -74,12 +78,24 @@ class Children:
             _check_inputs(plan, node, spec, graph)
         return plan
 
+    def _inside(self, name: str) -> Path | None:
+        """The file of this name below the folder of this one, links followed. None: it is somewhere else."""
+        folder = self._file.parent.resolve()
+        try:
+            path = (folder / name).resolve()
+        except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a zero character
+            return None
+        named = Path(name)
+        return path if path.is_relative_to(folder) and not named.is_absolute() and ".." not in named.parts else None
+
     def _compile(self, path: Path, spec: Step, place: Any, graph: Graph) -> Plan | None:
-        if not path.is_file():
+        if not isfile(path):
             graph.problems.append((place, f"no such file: {self._file.parent / str(spec.workflow)}"))
             return None
         try:
-            loaded = load_workflow(self._file.parent / str(spec.workflow), limits=self._limits)
+            # The file that was found inside, not what its name leads to by now.
+            text = read_text(path, self._limits.max_definition_bytes, links=False)
+            loaded = load_workflow(self._file.parent / str(spec.workflow), text=text, limits=self._limits)
             return self._compiler(loaded, agents=self._agents, limits=self._limits, above=self._above)
         except WorkflowInvalid as invalid:
             self.problems += invalid.problems

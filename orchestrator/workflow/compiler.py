@@ -49,6 +49,9 @@ def compile_workflow(
     graph.block(spec.steps, ("steps",), [], Around())
     graph.block(spec.on_failure, ("on_failure",), [], Around(phase="on_failure"))
     graph.block(spec.finally_, ("finally",), [], Around(phase="finally"))
+    if len(graph.nodes) > limits.max_steps:  # alone and at once: the other checks would take minutes
+        too_many = f"has {len(graph.nodes):,} steps; the limit is {limits.max_steps:,}"
+        raise WorkflowInvalid([loaded.problem(("steps",), too_many)])
     _resolve_needs(graph)
     order = _topological(graph)
     children = Children(loaded, agents, limits, above, compile_workflow)
@@ -63,8 +66,6 @@ def compile_workflow(
             steps.append(reader.read_compensation(undo, node))
     output_reads = reader.outputs(spec.outputs)
     check_file(loaded, graph, steps, children)
-    if len(graph.nodes) > limits.max_steps:
-        graph.problems.append((("steps",), f"has {len(graph.nodes):,} steps; the limit is {limits.max_steps:,}"))
     found = [*loaded.problems, *(loaded.problem(place, message) for place, message in dict.fromkeys(graph.problems))]
     found += children.problems
     if found:

@@ -15,6 +15,7 @@ from orchestrator.workflow.cel_library import cel
 from orchestrator.workflow.functions import extensions
 
 Json = Any
+MAX_RESULT_BYTES = 32 << 20  # of the value of one expression, and of all that one template brings together
 _INT64 = range(-(2**63), 2**63)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ExpressionError
-from orchestrator.workflow.evaluation import run
+from orchestrator.workflow.evaluation import MAX_RESULT_BYTES, run
 
 _START = """
 import sys, types
@@ -86,5 +86,7 @@ def main() -> None:
     except Exception as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     text = json.dumps(answer)
+    if len(text) > MAX_RESULT_BYTES:  # the caller would have to hold it, and has no limit of memory
+        text = json.dumps({"error": "NotJson", "message": f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB"})
     signal.setitimer(signal.ITIMER_REAL, 0)
     sys.stdout.write(text)

@@ -6,7 +6,6 @@ compact JSON (null is `null`). A value that comes out is never looked at for exp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +16,9 @@ from orchestrator.workflow.budget import INLINE_UNITS
 from orchestrator.workflow.evaluation import NotJson, run
 from orchestrator.workflow.evaluator import FailedInHelper, run_in_helper
 from orchestrator.workflow.explain import broken, explain, kind
+from orchestrator.workflow.filling import Filling
 from orchestrator.workflow.formula import Formula
-from orchestrator.workflow.template import OPEN, Expr, Unclosed, split
+from orchestrator.workflow.template import OPEN, Expr, Unclosed, about, shorten, split
 
 Json = Any
 MAX_BYTES = 4096
@@ -50,13 +50,16 @@ def render(template: Json, scope: Mapping[str, Any], *, limit_s: float = LIMIT_S
     Raises:
         ExpressionError: which expression, and what is wrong.
     """
-    if isinstance(template, str):
-        return _render_text(template, scope, limit_s) if OPEN in template else template
-    if isinstance(template, (list, tuple)):
-        return [render(item, scope, limit_s=limit_s) for item in template]
-    if isinstance(template, dict):
-        return {key: render(value, scope, limit_s=limit_s) for key, value in template.items()}
-    return template
+    return Filling(lambda source: evaluate(source, scope, limit_s)).fill(template)
+
+
+def read_paths(template: Json, scope: Mapping[str, Any]) -> Json:
+    """The template with its plain paths read, and every expression that would compute something as it is written.
+
+    Raises:
+        ExpressionError: which path cannot be read.
+    """
+    return Filling(lambda source: _path_or_text(source, scope)).fill(template)
 
 
 def evaluate_bool(template: str | bool, scope: Mapping[str, Any], *, limit_s: float = LIMIT_S) -> bool:
@@ -112,7 +115,7 @@ def check(template: Json, *, max_bytes: int = MAX_BYTES) -> list[str]:
             continue
         for piece in pieces:
             if isinstance(piece, Expr):
-                problems += [_about(piece.source, problem) for problem in formula(piece.source).problems(max_bytes)]
+                problems += [about(piece.source, problem) for problem in formula(piece.source).problems(max_bytes)]
     return problems
 
 
@@ -140,12 +143,6 @@ def formula(source: str) -> Formula:
     return Formula(source)
 
 
-def shorten(text: str, limit: int = 80) -> str:
-    """The text in one line, for a message."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
-
-
 def _texts(template: Json) -> Iterator[str]:
     if isinstance(template, str):
         if OPEN in template:
@@ -158,28 +155,21 @@ def _texts(template: Json) -> Iterator[str]:
             yield from _texts(value)
 
 
-def _render_text(text: str, scope: Mapping[str, Any], limit_s: float) -> Json:
+def _path_or_text(source: str, scope: Mapping[str, Any]) -> Json:
+    found = formula(source)
+    if found.plain is None:
+        return f"{OPEN} {source} }}}}"
     try:
-        pieces = split(text)
-    except Unclosed:
-        raise ExpressionError(f"{shorten(text)}: `{OPEN}` is never closed") from None
-    if len(pieces) == 1 and isinstance(pieces[0], Expr):
-        return evaluate(pieces[0].source, scope, limit_s)
-    return "".join(
-        piece if isinstance(piece, str) else as_text(evaluate(piece.source, scope, limit_s)) for piece in pieces
-    )
-
-
-def as_text(value: Json) -> str:
-    """What a value becomes inside text: a string as it is, everything else as compact JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _read(found, scope)
+    except ExpressionError as error:
+        raise ExpressionError(about(source, error.message)) from None
 
 
 def evaluate(source: str, scope: Mapping[str, Any], limit_s: float = LIMIT_S) -> Json:
     """The value of one expression, without its `${{ }}`. Raises ExpressionError."""
     found = formula(source)
     if problems := found.problems():
-        raise ExpressionError(_about(source, problems[0]))
+        raise ExpressionError(about(source, problems[0]))
     try:
         if found.plain is not None:
             return _read(found, scope)
@@ -195,7 +185,7 @@ def evaluate(source: str, scope: Mapping[str, Any], limit_s: float = LIMIT_S) ->
         message = str(error) if error.kind == "NotJson" else explain(found.cel, scope, error.kind, str(error))
     except Exception as error:  # CEL raises whatever fits: TypeError, KeyError, RuntimeError, ValueError
         message = explain(found.cel, scope, type(error).__name__, str(error))
-    raise ExpressionError(_about(source, message))
+    raise ExpressionError(about(source, message))
 
 
 def _read(found: Formula, scope: Mapping[str, Any]) -> Json:
@@ -208,7 +198,3 @@ def _read(found: Formula, scope: Mapping[str, Any]) -> Json:
     except (KeyError, TypeError, IndexError):
         raise ExpressionError(broken(found.plain, scope) or "cannot be read") from None
     return value
-
-
-def _about(source: str, message: str) -> str:
-    return f"{OPEN} {shorten(source)} }}}}: {message}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.workflow.nearby import did_you_mean, listed
+from orchestrator.workflow.patterns import matches, wrong_pattern
 from orchestrator.workflow.plan import Plan
 
 if TYPE_CHECKING:
@@ -38,11 +39,8 @@ def input_schema(declared: Input) -> dict[str, Json]:
 
 def check_declaration(declared: Input) -> list[tuple[Place, str]]:
     """What is wrong with a declaration: a default that does not fit it, a pattern that is none."""
-    if declared.pattern is not None:
-        try:
-            re.compile(declared.pattern)
-        except re.error as error:
-            return [(("pattern",), f"is no regular expression: {error}")]
+    if declared.pattern is not None and (wrong := wrong_pattern(declared.pattern)):
+        return [(("pattern",), wrong)]
     for keyword, types in _KEYWORD_TYPES.items():
         if keyword in declared.model_fields_set and declared.type not in types:
             return [((keyword,), f"{keyword!r} goes with type {' or '.join(types)}, not with {declared.type}")]
@@ -116,7 +114,11 @@ def parse_input(schema: Mapping[str, Mapping[str, Json]], name: str, text: str) 
 def wrong_value(value: Json, declared: Mapping[str, Json]) -> str | None:
     """Why a value does not fit a declaration, or None."""
     kind = declared["type"]
-    if strange := _not_json(value):
+    try:
+        strange = _not_json(value)
+    except RecursionError:
+        strange = "contains itself, or is nested too deeply"
+    if strange:
         return strange
     if not _TYPES[kind](value):
         return f"must be {_ARTICLE.get(kind, 'a')} {kind}, and is {_shown(value)}"
@@ -156,7 +158,7 @@ def _out_of_range(value: Json, declared: Mapping[str, Json]) -> str | None:
         return f"has length {len(value)}, and the shortest is {shortest}"
     if longest is not None and len(value) > longest:
         return f"has length {len(value)}, and the longest is {longest}"
-    if declared.get("pattern") and not re.search(declared["pattern"], value):
+    if declared.get("pattern") and not matches(declared["pattern"], value):
         return f"is {_shown(value)}, and does not match {declared['pattern']}"
     return None
 

@@ -6,6 +6,7 @@ of YAML libraries lose lines, guess dates, and accept duplicate keys, tags and e
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -14,6 +15,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import Problem, WorkflowInvalid
+from orchestrator.names import NAME, NAME_RULE
 from orchestrator.settings import Settings
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.spec import Branch, Input, Step, Workflow
@@ -21,6 +23,7 @@ from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml
 
 Json = Any
 Place = tuple[str | int, ...]
+_MOST_MISTAKES = 1000  # told of one file: who reads more?
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def load_workflow(source: str | Path, *, text: str | None = None, limits: Settin
     except YamlMistake as mistake:
         raise _invalid(file, mistake.line, mistake.message) from None
     if not isinstance(value, dict):
-        raise _invalid(file, 1, "a workflow file is a mapping that starts with `name:` and has `steps:`")
+        wanted = "a workflow file is a mapping that starts with `name:` and has `steps:`"
+        raise _invalid(file, 1, f"{wanted}, and this is {_found(value)}")
     return _fit(value, file, lines)
 
 
@@ -73,7 +77,7 @@ def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
             return LoadedWorkflow(Workflow.model_validate(value), file, lines, tuple(problems))
         except ValidationError as error:
             empty = LoadedWorkflow(Workflow.model_construct(name="", steps=[]), file, lines)
-            mistakes = error.errors(include_url=False)
+            mistakes = error.errors(include_url=False)[:_MOST_MISTAKES]
             places = [place_of(found["loc"]) for found in mistakes]
             # What was taken out because it was wrong is not missing: the whole that needs it goes with it.
             places = [place[:-1] if place in refused else place for place in places]
@@ -87,7 +91,7 @@ def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
             rest = _without(value, set(places))
             if ("name",) in places:
                 rest["name"] = "unnamed"  # the one other thing without which nothing else could be checked
-            if rest == value or "steps" not in rest:
+            if rest == value or "steps" not in rest or len(problems) >= _MOST_MISTAKES:
                 raise WorkflowInvalid(sorted(problems, key=lambda problem: problem.line)) from None
             value = rest
 
@@ -102,24 +106,34 @@ def _without(value: Json, places: set[Place], here: Place = ()) -> Json:
     return value
 
 
-def read_text(path: Path, most: int) -> str:
-    """The text of a file of at most `most` bytes. Raises WorkflowInvalid."""
+def read_text(path: Path, most: int, *, links: bool = True) -> str:
+    """The text of a file of at most `most` bytes; without `links` not of a link. Raises WorkflowInvalid."""
     try:
-        about = path.stat()
-        if not S_ISREG(about.st_mode):  # reading a pipe or a device might never end
-            raise _invalid(str(path), 0, "is a folder" if S_ISDIR(about.st_mode) else "is no regular file")
-        data = path.read_bytes() if about.st_size <= most else None
+        data = _read(path, most, os.O_RDONLY if links else os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         raise _invalid(str(path), 0, "no such file") from None
     except OSError as error:
         raise _invalid(str(path), 0, f"cannot be read: {error.strerror}") from None
-    if data is None or len(data) > most:
+    if len(data) > most:
         raise _invalid(str(path), 0, f"is larger than {most:,} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _invalid(str(path), line, "is not UTF-8 text") from None
+
+
+def _read(path: Path, most: int, flags: int) -> bytes:
+    """At most a byte more than `most`. What is looked at is what is read, whatever becomes of its name meanwhile."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would wait for a writer
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not S_ISREG(mode):  # reading a pipe or a device might never end
+            raise _invalid(str(path), 0, "is a folder" if S_ISDIR(mode) else "is no regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _invalid(file: str, line: int, message: str) -> WorkflowInvalid:
@@ -181,8 +195,7 @@ _WANTED = {
     "maximum": "a number",
 }
 _NAME_RULES = {
-    "^[a-z0-9-]{1,100}$": "use a-z, 0-9 and '-', 100 at most",
-    "^[A-Za-z_][A-Za-z0-9_-]{0,63}$": "use letters, digits, '_' and '-', not first a digit, 64 at most",
+    NAME.pattern: NAME_RULE,
     "^[A-Za-z0-9_.:-]{1,100}$": "use letters, digits, '_', '-', '.' and ':', 100 at most",
     "^[A-Za-z_][A-Za-z0-9_]{0,63}$": "use letters, digits and '_', not first a digit, 64 at most",
 }
@@ -227,6 +240,13 @@ def _model_at(place: Place) -> type[BaseModel]:
             nested = [field.annotation, *get_args(field.annotation)] if field else []
             model = next((kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return model
+
+
+def _found(value: Json) -> str:
+    if value is None:
+        return "nothing"
+    kinds = ((list, "a list"), (str, "text"), (bool, "true or false"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a number")
 
 
 def _short(value: Json) -> str:

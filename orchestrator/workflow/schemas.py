@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from orchestrator.workflow.nearby import did_you_mean, listed
+from orchestrator.workflow.patterns import matches, wrong_pattern
 
 Json = Any
 Schema = dict[str, Json]
@@ -20,18 +23,45 @@ def problem_of(schema: Schema) -> str | None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return f"is no JSON Schema: {error.message}"
-    return None
+    return _forbidden(schema)
+
+
+def _forbidden(schema: Json) -> str | None:
+    """What a schema may not say here: nothing is fetched from elsewhere, and no pattern may run for ever."""
+    if isinstance(schema, list):
+        return next((wrong for part in schema if (wrong := _forbidden(part))), None)
+    if not isinstance(schema, dict):
+        return None
+    for word in ("$ref", "$dynamicRef"):
+        if isinstance(schema.get(word), str) and not schema[word].startswith("#"):
+            return f"{word} {schema[word]!r} leads out of the schema; put what it means under `$defs`"
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and (wrong := wrong_pattern(pattern)):
+        return f"the pattern {pattern!r} {wrong}"
+    return _forbidden(list(schema.values()))
 
 
 def misfit(schema: Schema, value: Json) -> str | None:
     """Where a value does not fit a schema, or None."""
-    from jsonschema import Draft202012Validator
-
-    error = next(iter(Draft202012Validator(schema).iter_errors(value)), None)
+    error = next(iter(_validator()(schema).iter_errors(value)), None)
     if error is None:
         return None
     message = error.message if len(error.message) <= 300 else error.message[:297] + "..."
     return f"{error.json_path}: {message}" if error.path else message
+
+
+@cache
+def _validator() -> Any:
+    """The class of validators whose `pattern` runs in a time that is bounded."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(validator: Any, wanted: str, value: Json, schema: Schema) -> Iterator[Any]:
+        if isinstance(value, str) and not matches(wanted, value):
+            yield ValidationError(f"{value!r} does not match {wanted!r}")
+
+    return extend(Draft202012Validator, {"pattern": pattern})
 
 
 def unknown_field(schema: Schema, members: tuple[str, ...]) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.names import NAME, wrong_address
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration
 
 Json = Any
@@ -31,6 +32,12 @@ def _rate(value: Any) -> Any:
     return int(found[1]), parse_duration(found[2])
 
 
+def _address(value: str) -> str:
+    if wrong := wrong_address(value):
+        raise ValueError(wrong)
+    return value
+
+
 SIGNAL_NAME = re.compile(r"^[A-Za-z0-9_.:-]{1,100}$")
 #: Milliseconds, written `500ms 30s 5m 24h 7d`.
 Duration = Annotated[int, BeforeValidator(parse_duration), Field(le=MAX_DURATION_MS)]
@@ -40,7 +47,10 @@ Timeout = Annotated[int, BeforeValidator(parse_duration), Field(ge=1, le=MAX_DUR
 WaitFor = Annotated[int | str, BeforeValidator(_wait_for)]
 #: (starts, in so many milliseconds), written `60/1m`.
 Rate = Annotated[tuple[int, int], BeforeValidator(_rate)]
-StepId = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+#: A step, or an agent's task.
+Name = Annotated[str, Field(pattern=NAME.pattern)]
+#: An agent, or a workflow.
+Address = Annotated[Name, AfterValidator(_address)]
 
 
 class Model(BaseModel):
@@ -122,16 +132,16 @@ class Branch(Model):
 class Fallback(Model):
     """Who takes the step over when it has failed for good."""
 
-    agent: str
-    task: str | None = None
+    agent: Address
+    task: Name | None = None
 
 
 class Compensation(Model):
     """What undoes a step that succeeded, when the run fails or is cancelled."""
 
-    agent: str | None = None
+    agent: Address | None = None
     capability: str | None = None
-    task: str | None = None
+    task: Name | None = None
     with_: dict[str, Json] | None = Field(None, alias="with")
     retry: RetryPolicy | None = None
     timeout: Timeout | None = None
@@ -155,10 +165,10 @@ class Limit(Model):
 class Step(Model):
     """One entry of `steps`. Which keys it has says what it is: an agent's task, a `foreach`, a `set`, a `parallel`."""
 
-    id: StepId | None = None
-    agent: str | None = None
+    id: Name | None = None
+    agent: Address | None = None
     capability: str | None = None
-    task: str | None = None
+    task: Name | None = None
     workflow: str | None = Field(None, min_length=1)
     with_: dict[str, Json] | None = Field(None, alias="with")
     needs: list[str] | None = None
@@ -243,7 +253,7 @@ class Case(Model):
 class Workflow(Model):
     """A whole file."""
 
-    name: str = Field(pattern=r"^[a-z0-9-]{1,100}$")
+    name: Address
     version: Annotated[str, BeforeValidator(_text)] = ""
     description: str | None = None
     inputs: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Input] = {}

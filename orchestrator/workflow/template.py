@@ -58,6 +58,17 @@ def escape(text: str) -> str:
     return text.replace(OPEN, ESCAPED)
 
 
+def shorten(text: str, limit: int = 80) -> str:
+    """The text in one line, for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def about(source: str, message: str) -> str:
+    """A message about one expression."""
+    return f"{OPEN} {shorten(source)} }}}}: {message}"
+
+
 def _end(text: str, at: int) -> int:
     """Where the `}}` of the expression that starts at `at` begins."""
     depth = 0

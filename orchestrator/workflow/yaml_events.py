@@ -15,9 +15,11 @@ from ruamel.yaml.error import StringMark
 from ruamel.yaml.events import Event
 from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import Reader
-from ruamel.yaml.scanner import Scanner
+from ruamel.yaml.scanner import Scanner, ScannerError
 from ruamel.yaml.tokens import ScalarToken
 
+MAX_DEPTH = 200  # of lists and mappings inside one another
+_LONG_TAG = re.compile(r"!\S{256}")
 _SPECIAL = re.compile("[\n\r\ufeff]")
 _BLANK = {
     True: re.compile(r"[ \t]*(?:#[^\n\r\x85\u2028\u2029\0]*)?"),
@@ -111,6 +113,18 @@ class _Scanner(Scanner):
             return False
         self.stale_possible_simple_keys()
         return bool(self.next_possible_simple_key() == self.tokens_taken)
+
+    def fetch_flow_collection_start(self, token: Any, to_push: str) -> None:
+        # Each open bracket may start a key, and all of them are looked at for each token: too many must not come up.
+        if self.flow_level >= MAX_DEPTH:
+            raise ScannerError(None, None, f"brackets are nested deeper than {MAX_DEPTH}", self.reader.get_mark())
+        super().fetch_flow_collection_start(token, to_push)
+
+    def scan_tag(self) -> Any:
+        # The library's time grows with the square of the length: 14 s for a megabyte.
+        if _LONG_TAG.match(self.reader.buffer, self.reader.pointer):
+            raise ScannerError(None, None, "a tag is longer than 256 characters", self.reader.get_mark())
+        return super().scan_tag()
 
     def stale_possible_simple_keys(self) -> None:
         if self.possible_simple_keys:

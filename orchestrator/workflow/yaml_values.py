@@ -20,13 +20,13 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 
-from orchestrator.workflow.yaml_events import events
+from orchestrator.workflow.yaml_events import MAX_DEPTH, events
 
 Json = Any
 Place = tuple[str | int, ...]
 
-_MAX_DEPTH = 200
-_MAX_VALUES = 1_000_000  # with every alias counted as often as it is used
+MAX_VALUES = 200_000  # with every alias counted as often as it is used; 20 for each of 10,000 steps
+_SEPARATORS = "\n,[{"  # one of them stands beside nearly every value
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNWRITABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -69,6 +69,8 @@ def read_yaml(text: str) -> tuple[Json, Lines]:
     if unwritable := _UNWRITABLE.search(text):
         line = text.count("\n", 0, unwritable.start()) + 1
         raise YamlMistake(line, f"the character U+{ord(unwritable.group()):04X} is not allowed in YAML")
+    if _separators(text) > MAX_VALUES:  # before the parser, which takes 10 us for each value
+        raise YamlMistake(1, f"has more than {MAX_VALUES:,} lines, commas and brackets")
     builder = _Builder()
     try:
         return builder.build(events(text)), builder.lines
@@ -82,6 +84,10 @@ def read_yaml(text: str) -> tuple[Json, Lines]:
         raise YamlMistake(1, f"is no YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise YamlMistake(1, "is nested too deeply") from None
+
+
+def _separators(text: str) -> int:
+    return sum(map(text.count, _SEPARATORS))
 
 
 def _sentence(what: str) -> str:
@@ -119,9 +125,9 @@ class _Builder:
         if isinstance(event, AliasEvent):
             return self._alias(event, line)
         if event.tag is not None and str(event.tag) not in ("!",):
-            raise YamlMistake(line, f"the tag {event.tag} is not allowed: values are plain JSON")
-        if depth > _MAX_DEPTH:
-            raise YamlMistake(line, f"is nested deeper than {_MAX_DEPTH}")
+            raise YamlMistake(line, f"the tag {_short(str(event.tag))} is not allowed: values are plain JSON")
+        if depth > MAX_DEPTH:
+            raise YamlMistake(line, f"is nested deeper than {MAX_DEPTH}")
         before = self.values
         if isinstance(event, ScalarEvent):
             value = _scalar(event, line)
@@ -136,12 +142,12 @@ class _Builder:
 
     def _count(self, line: int, more: int) -> None:
         self.values += more
-        if self.values > _MAX_VALUES:
-            raise YamlMistake(line, f"has more than {_MAX_VALUES:,} values, aliases counted as often as they are used")
+        if self.values > MAX_VALUES:
+            raise YamlMistake(line, f"has more than {MAX_VALUES:,} values, aliases counted as often as they are used")
 
     def _alias(self, event: AliasEvent, line: int) -> Json:
         if event.anchor not in self.anchors:
-            raise YamlMistake(line, f"*{event.anchor} stands for nothing yet: an alias comes after its anchor")
+            raise YamlMistake(line, f"*{_short(event.anchor)} stands for nothing yet: an alias comes after its anchor")
         value, size = self.anchors[event.anchor]
         self._count(line, size)
         return value
@@ -160,10 +166,10 @@ class _Builder:
                 raise YamlMistake(line, "a key must be plain text")
             key = _scalar(event, line)
             if not isinstance(key, str):
-                raise YamlMistake(line, f"the key {event.value} is no text; put it in quotes")
+                raise YamlMistake(line, f"the key {_short(event.value)} is no text; put it in quotes")
             if key in found:
                 first = self.lines.known[(*place, key)]
-                raise YamlMistake(line, f"the key {key!r} is there twice; the first one is in line {first}")
+                raise YamlMistake(line, f"the key {_short(repr(key))} is there twice; the first one is in line {first}")
             self.lines.known[(*place, key)] = line
             found[key] = self.node(next(self.events), (*place, key), depth + 1)
         return found
@@ -189,3 +195,8 @@ def _scalar(event: ScalarEvent, line: int) -> Json:
     elif not _NOT_FINITE.fullmatch(text):
         return text
     raise YamlMistake(line, f"{text[:30]} is no JSON number; put it in quotes if it is text")
+
+
+def _short(text: str) -> str:
+    """At most 60 characters of what stands in the file, for a message."""
+    return text if len(text) <= 60 else text[:57] + "..."

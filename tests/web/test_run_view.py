@@ -78,7 +78,7 @@ def test_the_input_of_a_step_is_shown_without_secrets(crew: Team) -> None:
         """
     )
     shown = step_view(crew.client, run.id, "two")
-    assert json.loads(shown["input"]) == {"value": {"door": "key: ***", "last": 2}}
+    assert json.loads(shown["input"]) == {"value": {"door": "key: ***", "last": "${{ steps.one.output[1] }}"}}
     assert SECRET not in json.dumps(run_view(crew.client, run.id))
 
 

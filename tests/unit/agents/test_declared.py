@@ -103,12 +103,12 @@ def test_all_mistakes_of_a_file_are_told_together_with_their_lines(folder: Path)
         "team.yaml:8: agents.linter.tasks.check.timeout: 30 is no duration; write 30s",
         "team.yaml:8: agents.linter.tasks.check.cmd: unknown key 'cmd' (did you mean cwd?)",
         "team.yaml:9: agents.linter.tasks.two words: 'two words' is no name here: "
-        "use letters, digits, '_' and '-', not first a digit, 64 at most",
+        "use a-z, 0-9, '_' and '-', a letter first, 63 at most",
         "team.yaml:10: agents.linter.tasks.empty.argv: must not be empty",
         "team.yaml:11: agents.linter.tasks.none.argv: 'argv' is missing",
         "team.yaml:13: agents.translator.kind: no kind 'htpp' (did you mean http?)",
         "team.yaml:18: agents.api.tasks.a.url: the host other.example.org is not among `hosts`",
-        "team.yaml:19: agents.no name: agent name 'no name': use letters, digits, '-' and '_', 64 at most",
+        "team.yaml:19: agents.no name: agent name 'no name': use a-z, 0-9, '_' and '-', a letter first, 63 at most",
         "team.yaml:22: agents.pm-agent.window: 'somewhere' is no window: write SESSION:WINDOW, with letters, digits, "
         "spaces, '_', '-' and '+'",
         "team.yaml:23: agents.plain: an agent is a mapping with `kind:`, which is one of http, shell, tmux",

@@ -74,7 +74,7 @@ steps:
     found = messages_of(text)
     assert [int(message.split()[0]) for message in found] == sorted(int(message.split()[0]) for message in found)
     assert set(found) == {
-        "1 name: 'X y' is no name here: use a-z, 0-9 and '-', 100 at most",
+        "1 name: 'X y' is no name here: use a-z, 0-9, '_' and '-', a letter first, 63 at most",
         "2 nmae: unknown key 'nmae' (did you mean name?)",
         "4 inputs.a.type: 'strin' is not one of string, integer, number, boolean, array, object, any "
         "(did you mean string?)",
@@ -82,7 +82,7 @@ steps:
         "6 inputs.b c: 'b c' is no name here: use letters, digits and '_', not first a digit, 64 at most",
         "7 priority: 'hi' is not one of low, medium, high, urgent, emergency (did you mean high?)",
         "8 timeout: 5 is no duration; write 5s",
-        "10 steps.0.id: '1a' is no name here: use letters, digits, '_' and '-', not first a digit, 64 at most",
+        "10 steps.0.id: '1a' is no name here: use a-z, 0-9, '_' and '-', a letter first, 63 at most",
         "11 steps.1.agnet: unknown key 'agnet' (did you mean agent?)",
         "12 steps.2.agent: must be text, and is 3; put it in quotes",
         "13 steps.3.retry.max_attempt: unknown key 'max_attempt' (did you mean max_attempts?)",
