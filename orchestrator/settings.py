@@ -25,6 +25,8 @@ Durability = Literal["always", "everysec"]
 URL_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://", "sentinel://")
 DEFAULT_PREFIX = "o:"
 AMQP_SCHEMES = ("amqp://", "amqps://")  # RabbitMQ, which can only be the broker
+_PASSWORD = re.compile(r"(://([^:/@]*)):(?:(?!;\w+://).)*@")  # not beyond the beginning of another URL
+_QUERY_PASSWORD = re.compile(r"([?&]\w*password=)[^&;]*")
 
 
 class Settings(BaseSettings):
@@ -145,8 +147,12 @@ class Settings(BaseSettings):
 
 
 def mask_password(url: str) -> str:
-    """The URL with its password replaced, fit for a log or an error."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url))
+    """The URL, or several behind semicolons, with its passwords replaced, fit for a log or an error: `redis://***@host`.
+
+    A password goes as far as the last `@`, also where it holds what no URL may hold.
+    """
+    masked = _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[2] else "://***@", url)
+    return _QUERY_PASSWORD.sub(r"\1***", masked)
 
 
 def _celeryconfig(path: Path) -> dict[str, Any]:

@@ -6,11 +6,9 @@ own module.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Self
@@ -19,13 +17,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator import Agent, Context, Fatal, RetryLater
 from orchestrator.agents.declared import AgentDeclaration, Declaration, TaskName, Timeout, VariableName, mistaken
+from workers.addresses import Network, Url, as_address, host_or_network, listed
 from workers.answers import decoded, encoded
+from workers.http_calls import Answer, post
 
 Json = Any
 _TOLD_CHARS = 300  # of an answer that is an error
 _LONGEST_WAIT_S = 86_400.0
-# So strict that no two programs could disagree on which part is the host.
-_URL = re.compile(r"https?://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?P<rest>(:[0-9]{1,5})?(/[!-\"$-\[\]-~]*)?)")
+_LEAST_SECRET = 8  # characters of a word in a header that is hidden by itself, as the one after `Bearer`
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS = ("accept-encoding", "connection", "content-length", "content-type", "host", "idempotency-key", "te",
                 "transfer-encoding", "upgrade")  # fmt: skip
@@ -35,10 +34,9 @@ class ServerFailed(Exception):
     """The server could not answer now; the step's retry policy decides whether it is asked again."""
 
 
-def _address(url: str) -> str:
-    if not _URL.fullmatch(url):
-        raise ValueError("must be http(s)://HOST[:PORT]/PATH in ASCII, without a user name or a fragment")
-    return url
+def _address(text: str) -> str:
+    Url.parse(text)
+    return text
 
 
 def _header(name: str) -> str:
@@ -52,36 +50,29 @@ class HttpTask(Declaration):
 
     url: Annotated[str, AfterValidator(_address)]
     timeout: Timeout = 30_000
-    max_answer_bytes: int = Field(8 * 2**20, ge=1)
+    max_answer_bytes: int = Field(5 * 2**20, ge=1)
     header_from_env: dict[Annotated[str, AfterValidator(_header)], VariableName] = Field(default_factory=dict)
-
-    @property
-    def host(self) -> str:
-        found = _URL.fullmatch(self.url)
-        assert found, self.url
-        return found["host"].lower()
-
-    @property
-    def place(self) -> str:
-        """The address for messages, without its query, which may hold what is nobody's business."""
-        return self.url.partition("?")[0]
 
 
 class HttpAgent(AgentDeclaration):
-    """`hosts` are all the hosts that its tasks may ask."""
+    """`hosts` are all that its tasks may ask: names, and addresses or networks that are not on the internet."""
 
-    hosts: list[str] = Field(min_length=1)
+    hosts: list[Annotated[str, AfterValidator(host_or_network)]] = Field(min_length=1)
     tasks: dict[TaskName, HttpTask] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _known_hosts(self) -> Self:
-        known = {host.lower() for host in self.hosts}
-        strange = {name: task.host for name, task in self.tasks.items() if task.host not in known}
+        hosts = {name: Url.parse(task.url).host for name, task in self.tasks.items()}
+        strange = {name: host for name, host in hosts.items() if not self._knows(host)}
         if strange:
             raise mistaken("HttpAgent", [
                 (("tasks", name, "url"), f"the host {host} is not among `hosts`") for name, host in strange.items()
             ])  # fmt: skip
         return self
+
+    def _knows(self, host: str) -> bool:
+        address = as_address(host)
+        return host in self.hosts if address is None else any(address in network for network in listed(self.hosts))
 
 
 def http_agent(name: str, declaration: Mapping[str, Json]) -> Agent:
@@ -92,12 +83,15 @@ def http_agent(name: str, declaration: Mapping[str, Json]) -> Agent:
     """
     declared = HttpAgent.model_validate(declaration)
     agent = Agent(name, capabilities=declared.capabilities, concurrency=declared.concurrency)
+    networks = listed(declared.hosts)
     for task_name, task in declared.tasks.items():
-        _add(agent, task_name, task)
+        _add(agent, task_name, task, networks)
     return agent
 
 
-def _add(agent: Agent, name: str, task: HttpTask) -> None:
+def _add(agent: Agent, name: str, task: HttpTask, networks: tuple[Network, ...]) -> None:
+    url = Url.parse(task.url)
+
     # The underscore: a value called `ctx` is the step's own.
     @agent.task(name=name)
     async def call(_ctx: Context, **values: Json) -> Json:
@@ -108,7 +102,11 @@ def _add(agent: Agent, name: str, task: HttpTask) -> None:
             # A compressed answer could be a thousand times as large as what its limit lets through.
             "Accept-Encoding": "identity",
         }
-        return _judged(await _post(task, encoded(values), {**secret, **own}), task, secret.values())
+        answer = await post(
+            url, networks, encoded(values), {**secret, **own},
+            timeout_s=task.timeout / 1000, max_bytes=task.max_answer_bytes,
+        )  # fmt: skip
+        return _judged(answer.without(_words(secret.values())), url.place, task.max_answer_bytes)
 
 
 def _from_environment(wanted: Mapping[str, str]) -> dict[str, str]:
@@ -123,50 +121,20 @@ def _from_environment(wanted: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
+def _words(values: Iterable[str]) -> set[str]:
+    """What a server may repeat of the headers that it was sent, and nobody shall see."""
+    return {word for value in values for word in (value, *value.split()) if word == value or len(word) >= _LEAST_SECRET}
 
 
-async def _post(task: HttpTask, body: bytes, headers: Mapping[str, str]) -> _Answer:
-    try:
-        # Here, because the library is an extra: the agents that need it not must load without it.
-        import httpx
-    except ModuleNotFoundError:
-        raise Fatal("httpx is not installed: pip install 'agent-orchestrator[http]'") from None
-    try:
-        # One limit for all of it. The library's own start again with every byte that comes.
-        async with asyncio.timeout(task.timeout / 1000), httpx.AsyncClient(timeout=None) as client:
-            request = client.build_request("POST", task.url, content=body, headers=headers)
-            answer = await client.send(request, stream=True, follow_redirects=False)
-            try:
-                content = bytearray()
-                async for chunk in answer.aiter_bytes():
-                    content += chunk
-                    if len(content) > task.max_answer_bytes:
-                        break
-                return _Answer(answer.status_code, answer.headers, bytes(content))
-            finally:
-                await answer.aclose()
-    except TimeoutError:
-        raise TimeoutError(f"{task.place} took longer than {task.timeout / 1000:g} s") from None
-    except httpx.RequestError as error:
-        raise ConnectionError(f"{task.place}: {type(error).__name__}: {error}") from None
-
-
-def _judged(answer: _Answer, task: HttpTask, secrets: Iterable[str]) -> Json:
-    status, place = answer.status, task.place
-    said = _said(answer.content, secrets)
+def _judged(answer: Answer, place: str, max_bytes: int) -> Json:
+    status = answer.status
+    said = _said(answer.content)
     if 200 <= status < 300:
-        if len(answer.content) > task.max_answer_bytes:
-            raise Fatal(f"{place} answered with more than {task.max_answer_bytes:,} bytes")
-        return None if status == 204 else decoded(answer.content, place)
+        return _output(answer, place, max_bytes)
     if 300 <= status < 400:
-        there = answer.headers.get("Location", "nowhere")[:_TOLD_CHARS]
+        there = answer.headers.get("location", "nowhere")[:_TOLD_CHARS]
         raise Fatal(f"{place} refers to {there} (status {status}): redirects are not followed")
-    wait_s = _retry_after_s(answer.headers.get("Retry-After", "")) if status in (429, 503) else None
+    wait_s = _retry_after_s(answer.headers.get("retry-after", "")) if status in (429, 503) else None
     if wait_s is not None:
         raise RetryLater(f"{place} is busy (status {status}){said}", after_s=wait_s)
     if status == 429 or status >= 500:
@@ -174,10 +142,16 @@ def _judged(answer: _Answer, task: HttpTask, secrets: Iterable[str]) -> Json:
     raise Fatal(f"{place} refused with status {status}{said}")
 
 
-def _said(content: bytes, secrets: Iterable[str]) -> str:
+def _output(answer: Answer, place: str, max_bytes: int) -> Json:
+    if answer.encoding:
+        raise Fatal(f"{place} answered compressed ({answer.encoding[:20]}), although it was asked not to")
+    if not answer.whole:
+        raise Fatal(f"{place} answered with more than {max_bytes:,} bytes")
+    return None if answer.status == 204 else decoded(answer.content, place)
+
+
+def _said(content: bytes) -> str:
     text = " ".join(content[: 100 * _TOLD_CHARS].decode("utf-8", "replace").split())
-    for secret in secrets:  # a server may repeat what it was sent
-        text = text.replace(secret, "***")
     return f": {text[:_TOLD_CHARS]}" if text else ""
 
 

@@ -52,9 +52,11 @@ class AgentTask:
         arguments = {name: getattr(model, field) for name, field in self.parameters.items()}
         return arguments | (model.model_extra or {})
 
-    def check_output(self, value: Any) -> Any:
+    def check_output(self, value: Any, *, show: bool = True) -> Any:
         """The returned value as JSON data, checked against the declared return type.
 
+        Args:
+            show: as for `check_input`.
         Raises:
             HandlerOutputInvalid: names the field that does not fit.
         """
@@ -63,7 +65,7 @@ class AgentTask:
         try:
             return self.output_type.dump_python(self.output_type.validate_python(value), mode="json")
         except ValidationError as error:
-            raise HandlerOutputInvalid(_one_line(error, show=True)) from None
+            raise HandlerOutputInvalid(_one_line(error, show)) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from orchestrator.agents.loading import AgentRegistry
 from orchestrator.agents.mail import handle
 from orchestrator.agents.post import PostOffice
 from orchestrator.agents.run_spans import run_ends
+from orchestrator.agents.secrets import Secrets
 from orchestrator.agents.spans import ended
 from orchestrator.agents.step_spans import StepSpans
 from orchestrator.agents.values import encode
@@ -151,7 +152,7 @@ class Executor:
                     raise
                 return self._failed(claim, error, secrets)
             if isinstance(output, Handoff):
-                hands, context = self._next_hands(claim, output), output.context
+                hands, context = self._next_hands(claim, output), secrets.redact_value(output.context)
                 ended("handed_off")
                 return self._committed(claim, lambda _: self.store.hand_step(claim, hands, context))
             sending = self.office.inbox.sending(drafts) if drafts else None
@@ -235,7 +236,7 @@ class Executor:
             values = fitting(task.info, {"with": {**values, **claim.context}, "context": claim.context})
         arguments = task.check_input(values, show=not secrets.told)
         if task.context_parameter:
-            link = StoreLink(self.store, claim, worker, self._lease_ms, self.office, drafts)
+            link = StoreLink(self.store, claim, worker, self._lease_ms, self.office, drafts, secrets.redact_value)
             arguments[task.context_parameter] = Context(
                 run_id=claim.run_id,
                 step_id=claim.shown_id,
@@ -253,7 +254,11 @@ class Executor:
             encode(result.context, max_bytes=self.settings.max_output_bytes, what="the context of the handoff")
             self._next_hands(claim, result)  # a mistake in it is the handler's
             return result
-        text = encode(task.check_output(result), max_bytes=self.settings.max_output_bytes, what="the output")
+        return self._recorded(step, task.check_output(result, show=not secrets.told), secrets)
+
+    def _recorded(self, step: PlanStep, output: Json, secrets: Secrets) -> str:
+        """The output as it is stored: JSON text without secrets."""
+        text = secrets.redact_json(encode(output, max_bytes=self.settings.max_output_bytes, what="the output"))
         check_schema(step, text)
         return text
 
@@ -327,34 +332,3 @@ def render_with(step: PlanStep, scope: Mapping[str, Json], *, limit_s: float) ->
     except ExpressionError as error:
         raise ExpressionError(f"with: {error.message}") from None
     return values
-
-
-class Secrets(Mapping[str, str]):
-    """`secrets.NAME`, read from `ORCHESTRATOR_SECRET_NAME` of the worker when an expression asks for it.
-
-    `told` holds the values that were asked for, so that no error of the attempt can carry them away.
-    """
-
-    _PREFIX = "ORCHESTRATOR_SECRET_"
-
-    def __init__(self) -> None:
-        self.told: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        value = os.environ[self._PREFIX + name]
-        if value:
-            self.told.add(value)
-        return value
-
-    def redact(self, text: str) -> str:
-        """The text with three stars for every secret that was told, also where it is quoted as Python or JSON does."""
-        for value in sorted(self.told, key=len, reverse=True):
-            for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1]):
-                text = text.replace(form, "***")
-        return text
-
-    def __iter__(self) -> Iterator[str]:
-        return (key.removeprefix(self._PREFIX) for key in os.environ if key.startswith(self._PREFIX))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.agents.drafts import draft_message
@@ -17,15 +17,28 @@ Json = Any
 _LOOK_AGAIN_S = 0.5  # how often `ctx.cancelled` asks the store
 
 
-class Mailing:
-    """What every handler may send. `drafts` collects what is stored with the outcome of the attempt."""
+def unchanged(value: Json) -> Json:
+    """For handlers that were told no secret."""
+    return value
 
-    def __init__(self, office: PostOffice, agent: str, drafts: list[Draft]) -> None:
+
+class Mailing:
+    """What every handler may send. `drafts` collects what is stored with the outcome of the attempt.
+
+    Args:
+        redact: takes out of a value what must not be stored.
+    """
+
+    def __init__(
+        self, office: PostOffice, agent: str, drafts: list[Draft], redact: Callable[[Json], Json] = unchanged
+    ) -> None:
         self._office = office
         self._agent = agent
         self.drafts = drafts
+        self._redact = redact
 
     def send(self, to: str, content: Json, options: Mapping[str, Any]) -> str:
+        content = self._redact(content)
         draft = self._office.address(
             draft_message(self._office.settings, to=to, sender=self._agent, content=content, **options)
         )
@@ -35,12 +48,12 @@ class Mailing:
         return draft.message.message_id
 
     def ask(self, to: str, content: Json, timeout_s: float, options: Mapping[str, Any]) -> Json:
-        answer = self._office.ask(to, content, sender=self._agent, timeout_s=timeout_s, **options)
+        answer = self._office.ask(to, self._redact(content), sender=self._agent, timeout_s=timeout_s, **options)
         return content_of(answer.body)
 
     def handoff(self, to: str, task: str, values: Mapping[str, Json], options: Mapping[str, Any]) -> str:
         given = dict(options)
-        context = given.pop("context", {})
+        values, context = self._redact(values), self._redact(given.pop("context", {}))
         draft = self._office.draft_handoff(to, task, values, sender=self._agent, context=context, **given)
         self.drafts.append(draft)
         return draft.message.message_id
@@ -76,9 +89,10 @@ class StoreLink(Mailing):
     """The way from a running handler back to its run, by way of the store (see `context.Link`)."""
 
     def __init__(
-        self, store: RunStore, claim: Claim, worker: str, lease_ms: int, office: PostOffice, drafts: list[Draft]
-    ) -> None:
-        super().__init__(office, claim.step.agent, drafts)
+        self, store: RunStore, claim: Claim, worker: str, lease_ms: int, office: PostOffice, drafts: list[Draft],
+        redact: Callable[[Json], Json] = unchanged,
+    ) -> None:  # fmt: skip
+        super().__init__(office, claim.step.agent, drafts, redact)
         self._store = store
         self._claim = claim
         self._worker = worker
@@ -100,7 +114,7 @@ class StoreLink(Mailing):
 
     def progress(self, fraction: float | None, note: str | None) -> None:
         claim = self._claim
-        if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, note):
+        if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, self._redact(note)):
             self._cancelled = True
 
     def heartbeat(self) -> None:

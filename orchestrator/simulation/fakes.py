@@ -11,7 +11,8 @@ from orchestrator.agents import loop
 from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
 from orchestrator.agents.drafts import draft_message
-from orchestrator.agents.executor import Executor, Secrets, check_schema, fitting, render_with
+from orchestrator.agents.executor import Executor, fitting, render_with
+from orchestrator.agents.secrets import Secrets
 from orchestrator.agents.values import encode
 from orchestrator.errors import OrchestratorError, UnknownAgent
 from orchestrator.ids import base_of
@@ -91,9 +92,7 @@ class FakeExecutor(Executor):
         result = result.output if isinstance(result, Done) else result
         if isinstance(result, Handoff):
             return result
-        text = self.encode(result)
-        check_schema(step, text)
-        return text
+        return self._recorded(step, result, secrets)
 
     def _next_hands(self, claim: Claim, handoff: Handoff) -> PlanStep:
         step: PlanStep = claim.step

@@ -206,8 +206,9 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
             options |= {"path": unquote(parts.path), **_login(parts), **_database(parts)}
             return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=SocketConnection, **options))
         return _timely(redis.Redis.from_url(url, socket_keepalive=True, **options))
-    except ValueError as error:
-        raise SettingsInvalid(f"{mask_password(url)} is no URL of a server: {error}") from error
+    except ValueError as error:  # which may quote what it takes for the port, and is the beginning of a password
+        reason = "in a password write / ? # @ as %2F %3F %23 %40" if "@" in url else error
+        raise SettingsInvalid(f"{mask_password(url)} is no URL of a server: {reason}") from None
 
 
 def _sentinel_client(parts: SplitResult, options: dict[str, Any]) -> redis.Redis:

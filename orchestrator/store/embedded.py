@@ -100,7 +100,7 @@ def acquire(home: Path, durability: Durability = "everysec") -> EmbeddedServer:
         ServerNotStarted: the folder cannot be used or the server does not come up; the message holds its last log line.
     Source: docs/decisions/0004-embedded-server.md.
     """
-    folder = _state_folder(home)
+    folder = state_folder(home)
     with _lock:
         membership = _memberships.get(folder)
         if membership is None or not _same_file(membership.descriptor, folder / "users.lock"):
@@ -144,10 +144,16 @@ def status(home: Path) -> ServerStatus:
     return ServerStatus(running, pid, guard_pid or None, socket_path or None, last_log_line(folder))
 
 
-def _state_folder(home: Path) -> Path:
+def state_folder(home: Path) -> Path:
+    """The state folder. Where it is absent, it is made, and what is missing above it, with mode 0700 each.
+
+    Raises:
+        ServerNotStarted: it cannot be made.
+    """
     folder = home.expanduser().resolve()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ServerNotStarted(f"{folder} cannot be the state folder: {error.strerror}", url=str(folder)) from error
     return folder

@@ -203,7 +203,7 @@ def _fresh_log(folder: Path) -> BinaryIO:
     log = folder / LOG
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
-    return log.open("ab")
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
 
 
 def _read(path: Path) -> str:

@@ -22,14 +22,19 @@ from orchestrator.web.keyring import SESSION_S, Keyring
 from orchestrator.web.server import FlowerServer, is_loopback, is_number
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+ELSEWHERE = "from"  # a parameter of addresses: whoever asks has come from another site, and is asking again
 LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
 
 
 class Refused(NamedTuple):
-    """Why a request does not pass: a status, and a text that says what to do."""
+    """Why a request does not pass: a status, and a text that says what to do.
+
+    `again`: what the browser is to ask for at once, from here, because it may have kept its cookie back.
+    """
 
     status: HTTPStatus
     text: str
+    again: str = ""
 
 
 class Opened(NamedTuple):
@@ -119,12 +124,13 @@ class Door:
             if (secret := keyring.open(token)) is not None:
                 self.server.renew(keyring)
                 return Opened(secret)
+        elsewhere = request.query_arguments.pop(ELSEWHERE, None)
         if inside:
             request.headers["Authorization"] = self._headers[0]
             return None
         used = "This link has opened Flower once, and works no more. " if keyring.was_used(token) else ""
         told = f"{used}Open the link in this file, which you alone can read:\n\n  {self.server.file}\n"
-        return Refused(HTTPStatus.FORBIDDEN, told)
+        return Refused(HTTPStatus.FORBIDDEN, told, "" if elsewhere else _once_more(request))
 
 
 class Answer(RequestHandler):
@@ -151,6 +157,8 @@ class Answer(RequestHandler):
             self.set_status(self.found.status)
             if self.found.status is HTTPStatus.UNAUTHORIZED:
                 self.set_header("WWW-Authenticate", 'Basic realm="flower"')
+            if self.found.again:
+                self.set_header("Refresh", f"0; url={self.found.again}")
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish(self.found.text)
 
@@ -159,11 +167,10 @@ class Answer(RequestHandler):
         _ = self.xsrf_token
         if secret is not None:
             self.set_cookie(
-                self.door.cookie, secret, max_age=SESSION_S, httponly=True, samesite="Lax",
+                self.door.cookie, secret, max_age=SESSION_S, httponly=True, samesite="Strict",
                 secure=self.request.protocol == "https",
             )  # fmt: skip
-        # The slashes of `//elsewhere.example` would make it an address of another site.
-        self.redirect("/" + self.request.path.lstrip("/\\"))
+        self.redirect(_local(self.request.path))
 
 
 def oauth_user(cookie_secret: Any, pattern: str) -> Callable[[HTTPServerRequest], str | None]:
@@ -180,6 +187,22 @@ def oauth_user(cookie_secret: Any, pattern: str) -> Callable[[HTTPServerRequest]
         return address if address and authenticate(pattern, address) else None
 
     return user
+
+
+def _once_more(request: HTTPServerRequest) -> str:
+    """The address for whoever has clicked on a page of another site: a browser sends no strict cookie with that.
+
+    It is another address, because to ask for the same one again counts as coming from that site still.
+    """
+    site, mode = request.headers.get("Sec-Fetch-Site"), request.headers.get("Sec-Fetch-Mode")
+    if request.method != "GET" or mode != "navigate" or site not in ("cross-site", "same-site"):
+        return ""
+    return f"{_local(request.path)}?{request.query}{'&' if request.query else ''}{ELSEWHERE}=elsewhere"
+
+
+def _local(path: str) -> str:
+    """The slashes of `//elsewhere.example` would make it an address of another site."""
+    return "/" + path.lstrip("/\\")
 
 
 def _host_of(address: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 from typing import Any
@@ -27,6 +28,7 @@ USER = "orchestrator"  # who Flower sees where a link has opened the door
 
 def run_flower(server: FlowerServer) -> None:
     """Be Flower until SIGTERM or Ctrl-C. Options of Flower's own are set before: see `flower_options.py`."""
+    os.umask(0o077)  # for what Flower itself keeps: --persistent holds all tasks
     access, keyring = server.access, server.keyring()
     options.port, options.address = server.port, server.address
     options.read_only = access.read_only or not access.control

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.errors import SettingsInvalid
 from orchestrator.settings import Settings
+from orchestrator.store.embedded import state_folder
 from orchestrator.web.keyring import Keyring, new_token
 
 LOOPBACK = "127.0.0.1"
@@ -139,7 +140,7 @@ class FlowerServer:
         return [link for link in self._links() if not link.startswith(self.site) and _listens(urlsplit(link))]
 
     def _write(self, *links: str) -> None:
-        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_folder(self.file.parent)
         fresh = self.file.with_name(f"{LINK_FILE}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.acceptance.broker import next_url
 from tests.waiting import wait_until
@@ -112,11 +112,11 @@ class Project:
         """The agents that a worker serves now."""
         return {agent["name"] for agent in self.json("agents") if agent["presence"] == "online"}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command that goes on."""
+    def start(self, *words: str, stderr: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start a command that goes on. One that writes much to its standard error needs a file for that."""
         started = subprocess.Popen(
             self.command(words), cwd=self.folder, env=self.environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True,
         )  # fmt: skip
         self._started.append(started)
         return started

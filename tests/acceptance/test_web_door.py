@@ -78,7 +78,7 @@ def test_a_link_works_once_and_the_file_has_the_next_one(project: Project, stran
     assert (opened.status, opened.headers["location"]) == (302, "/")
     cookie = opened.headers["set-cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
+    assert "SameSite=Strict" in cookie
     token = parse_qs(urlsplit(first).query)["token"][0]
     assert token not in cookie, "the session has a secret of its own"
     assert browser.get("/workflows").status == 200
@@ -156,6 +156,19 @@ def test_the_names_of_this_machine_are_not(inside: Browser, host: str) -> None:
 def test_a_request_from_another_origin_is_refused(inside: Browser, origin: str) -> None:
     assert inside.get("/workflows/api/runs", Origin=origin).status == 403
     assert inside.post("/workflows/api/runs", {"definition": WAITS}, Origin=origin).status == 403
+
+
+def test_who_follows_a_link_elsewhere_is_asked_once_more_from_here(stranger: Browser) -> None:
+    headers = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+
+    def again(path: str, site: str) -> str | None:
+        return Browser(stranger.link).get(path, Sec_Fetch_Site=site, **headers).headers.get("refresh")
+
+    assert again("/workflows", "cross-site") == "0; url=/workflows?from=elsewhere"
+    assert again("/workflows?a=b", "same-site") == "0; url=/workflows?a=b&from=elsewhere"
+    assert again("//evil.example/", "cross-site") == "0; url=/evil.example/?from=elsewhere"
+    for path, site in (("/workflows?from=elsewhere", "cross-site"), ("/workflows", "same-origin"), ("/", "none")):
+        assert again(path, site) is None
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

@@ -28,7 +28,7 @@ def test_a_file_that_defines_agents_does_not_load_celery() -> None:
 
 
 @pytest.mark.parametrize("error", [
-    errors.StoreUnavailable(url="redis://:***@host"),
+    errors.StoreUnavailable(url="redis://***@host"),
     errors.WorkflowInvalid([errors.Problem("a.yaml", 3, "steps.0", "is wrong")]),
     errors.RunFailed("it failed", run_id="r", status="failed", error=None),
     outcomes.RetryLater("busy", after_s=2.5),

@@ -84,7 +84,7 @@ def test_urls_of_sockets(url: str, home: Path, scheme: str) -> None:
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ("redis://:secret@127.0.0.1:1/0", "redis://:***@127.0.0.1:1/0"),
+        ("redis://:secret@127.0.0.1:1/0", "redis://***@127.0.0.1:1/0"),
         ("rediss://me:secret@127.0.0.1:1", "rediss://me:***@127.0.0.1:1"),
         ("redis://me:secret@no-such-host.invalid", "redis://me:***@no-such-host.invalid"),
         ("sentinel://me:secret@127.0.0.1:1,127.0.0.1:2/main", "sentinel://me:***@127.0.0.1:1,127.0.0.1:2/main"),
@@ -115,12 +115,21 @@ def test_a_url_that_makes_no_sense_is_a_setting_to_mend(wrong: str) -> None:
         connect(wrong, deadline_s=1)
 
 
+@pytest.mark.parametrize("wrong", ["redis://:pa/55@host:1/0", "sentinel://me:pa#55@host:1/main", "redis://:pa?55@host"])
+def test_a_password_that_cannot_stand_in_a_url_is_not_told(wrong: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        connect(wrong, deadline_s=1)
+    assert "%2F" in caught.value.message
+    assert "pa" not in caught.value.message.replace("password", "")
+    assert caught.value.__cause__ is None
+
+
 def test_the_guard_translates_errors_of_the_network_and_no_others() -> None:
     @guard("redis://:secret@host")
     def fails(error: Exception) -> None:
         raise error
 
-    with pytest.raises(StoreUnavailable, match=r"redis://:\*\*\*@host does not answer: gone \*\*\*"):
+    with pytest.raises(StoreUnavailable, match=r"redis://\*\*\*@host does not answer: gone \*\*\*"):
         fails(redis.ConnectionError("gone secret"))
     with pytest.raises(StoreUnavailable):
         fails(redis.TimeoutError())

@@ -54,9 +54,13 @@ def test_times_are_shown_in_utc_with_milliseconds() -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
+        ("redis://:secret@host:1/0", "redis://***@host:1/0"),
         ("rediss://me:se:cret@host", "rediss://me:***@host"),
+        ("redis://:se@cr/e?t#@host:1/0", "redis://***@host:1/0"),
+        ("sentinel://:secret@a:1;sentinel://me:se;cret@b:2/0", "sentinel://***@a:1;sentinel://me:***@b:2/0"),
+        ("sentinel://host/main?sentinel_password=secret&db=1", "sentinel://host/main?sentinel_password=***&db=1"),
         ("redis://host/0", "redis://host/0"),
+        ("unix:///a/me@home/b.sock", "unix:///a/me@home/b.sock"),
         ("unix:///a/b.sock?password=secret&db=1", "unix:///a/b.sock?password=***&db=1"),
     ],
 )

@@ -69,10 +69,10 @@ def test_all_who_ask_within_a_second_cost_one_look(monkeypatch: pytest.MonkeyPat
 
 def test_a_server_of_the_state_that_is_away_is_503() -> None:
     def gather() -> Figures:
-        raise StoreUnavailable("The server redis://:***@host does not answer")
+        raise StoreUnavailable("The server redis://***@host does not answer")
 
     with serving(gather) as url:
-        assert get(url)[::2] == (503, "The server redis://:***@host does not answer\n")
+        assert get(url)[::2] == (503, "The server redis://***@host does not answer\n")
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -1,0 +1,73 @@
+"""Flower as this project starts it: what Flower alone leaves open is shut."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+from flower.utils.authentication import authenticate
+from tornado.web import create_signed_value
+
+from tests.acceptance.browser import Browser, flower
+from tests.acceptance.project import Project
+from tests.acceptance.test_web_door import login
+from tests.hostile.cases import Case
+
+WRITES = (
+    "/api/worker/shutdown/x", "/api/worker/pool/grow/x", "/api/task/revoke/x", "/api/task/apply/x",
+    "/api/task/async-apply/x", "/api/task/send-task/x", "/api/task/rate-limit/x", "/api/task/timeout/x",
+)  # fmt: skip
+
+
+@pytest.mark.hostile("F-01")
+def test_flower_listens_here_only_with_a_token_and_changes_nothing(
+    case: Case, project: Project, stranger: Browser, inside: Browser
+) -> None:
+    port = stranger.link.partition("127.0.0.1:")[2].partition("/")[0]
+    listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"\S+:" + port, listening) == [f"127.0.0.1:{port}"]
+    assert len(stranger.link.partition("?token=")[2]) >= 43, "256 bits"
+    assert inside.post("/api/task/async-apply/x", {}).status == 403
+    for address in ("0.0.0.0", "::", "10.0.0.1"):
+        done = project.call("flower", "--address", address, "--port", "0")
+        assert (done.returncode, "ask for a login too" in done.stderr) == (2, True)
+
+
+@pytest.mark.hostile("F-02")
+def test_nothing_of_flower_is_told_without_a_login_or_under_another_name(case: Case, stranger: Browser) -> None:
+    for path in ("/tasks/datatable", "/tasks", "/broker", "/metrics", "/api/tasks", "/healthcheck"):
+        for host in ("", "evil.example"):
+            assert stranger.get(path, Host=host).status == 403
+
+
+@pytest.mark.hostile("F-04")
+def test_flowers_own_control_is_off_for_those_who_are_inside_too(case: Case, project: Project) -> None:
+    with flower(project, "--read-only", "--basic-auth", "ada:secret") as anybody:
+        inside = Browser(anybody.link, Authorization=login("ada:secret"))
+        for path in WRITES:
+            assert inside.post(path, {}).status == 403, path
+            assert anybody.post(path, {}).status == 401, path
+        assert inside.post("/workflows/api/runs", {}, X_CSRF_Token="any").status == 403
+
+
+@pytest.mark.hostile("F-05")
+def test_a_pattern_of_addresses_means_the_whole_address(case: Case, project: Project) -> None:
+    options = (
+        "--auth=.*@example.com", "--auth_provider=flower.views.auth.GithubLoginHandler", "--oauth2_key=key",
+        "--oauth2_secret=hidden", "--oauth2_redirect_uri=http://localhost/login", "--cookie_secret=test",
+    )  # fmt: skip
+    with flower(project, *options) as anybody:
+
+        def status(address: str) -> int:
+            signed = create_signed_value("test", "user", address).decode()
+            return anybody.get("/workflows", Cookie=f"user={signed}").status
+
+        assert status("ada@example.com") == 200
+        for address in ("attacker@example.com.evil.org", "attacker@examplexcom", "x@evil.org\nada@example.com",
+                        "ada@example.com\n", "@evil.org@example.com ", "ada@evil.org"):  # fmt: skip
+            assert not authenticate(".*@example.com", address)
+            assert status(address) == 403, address
+    for pattern in (".*", "*", ".*@*", ".*@example.*", "(.*)@(.*)"):
+        done = project.call("flower", f"--auth={pattern}", "--auth_provider=x", "--port", "0")
+        assert done.returncode == 2, pattern
