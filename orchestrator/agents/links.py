@@ -18,29 +18,37 @@ _LOOK_AGAIN_S = 0.5  # how often `ctx.cancelled` asks the store
 
 
 class Mailing:
-    """What every handler may send. `drafts` collects what is stored with the outcome of the attempt."""
+    """What every handler may send. `drafts` collects what is stored with the outcome of the attempt.
 
-    def __init__(self, office: PostOffice, agent: str, drafts: list[Draft]) -> None:
+    Args:
+        after: the message that it handles, if it does.
+    """
+
+    def __init__(
+        self, office: PostOffice, agent: str, drafts: list[Draft], after: AgentMessage | None = None
+    ) -> None:
         self._office = office
         self._agent = agent
+        self._after = after
         self.drafts = drafts
 
     def send(self, to: str, content: Json, options: Mapping[str, Any]) -> str:
-        draft = self._office.address(
-            draft_message(self._office.settings, to=to, sender=self._agent, content=content, **options)
-        )
+        found = {"to": to, "sender": self._agent, "content": content, "after": self._after, **options}
+        draft = self._office.address(draft_message(self._office.settings, **found))
         if not draft.open:
             self._office.check_known(draft.message.to_agent)
         self.drafts.append(draft)
         return draft.message.message_id
 
     def ask(self, to: str, content: Json, timeout_s: float, options: Mapping[str, Any]) -> Json:
-        answer = self._office.ask(to, content, sender=self._agent, timeout_s=timeout_s, **options)
+        told = {"timeout_s": timeout_s, "after": self._after, **options}
+        answer = self._office.ask(to, content, sender=self._agent, **told)
         return content_of(answer.body)
 
     def handoff(self, to: str, task: str, values: Mapping[str, Json], options: Mapping[str, Any]) -> str:
         given = dict(options)
         context = given.pop("context", {})
+        given["after"] = self._after
         draft = self._office.draft_handoff(to, task, values, sender=self._agent, context=context, **given)
         self.drafts.append(draft)
         return draft.message.message_id
@@ -50,8 +58,7 @@ class MessageLink(Mailing):
     """For a handler of messages or of handoffs, which have no run."""
 
     def __init__(self, office: PostOffice, agent: str, message: AgentMessage, drafts: list[Draft]) -> None:
-        super().__init__(office, agent, drafts)
-        self._message = message
+        super().__init__(office, agent, drafts, after=message)
 
     def inputs(self) -> Mapping[str, Json]:
         return {}
