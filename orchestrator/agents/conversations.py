@@ -1,7 +1,7 @@
 """Messages that lead to messages: which conversation they belong to, and through whose hands a task has gone.
 
-Both stand in the metadata, which are signed. A message that others have led to keeps the pace of its conversation;
-two agents that answer each other for ever, or all of a team that answer all, go on at that pace and hold up nobody else.
+Both stand in the metadata, which are signed. A message that others have led to keeps the pace of its conversation:
+two agents that answer each other for ever, or a team where all answer all, go on at that pace and hold up nobody else.
 """
 
 from __future__ import annotations
@@ -41,4 +41,5 @@ def passed_on_by(message: AgentMessage, to: str) -> dict[str, Json]:
 def check_hops(path: list[str]) -> None:
     """Raises HopLimit where a task has gone through too many hands."""
     if len(path) > MOST_HOPS:
-        raise HopLimit(f"the task has gone through {MOST_HOPS} hands and goes no further: {' -> '.join(path)}", path=path)
+        way = " -> ".join(path)
+        raise HopLimit(f"the task has gone through {MOST_HOPS} hands and goes no further: {way}", path=path)

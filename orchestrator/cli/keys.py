@@ -1,4 +1,4 @@
-"""`orchestrator keys`: the keys that messages are signed with. A key is shown once, or written to a file; never logged."""
+"""`orchestrator keys`: the keys that messages are signed with. One is shown once, or written to a file; never logged."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ def keys(
         write_key(file, key)
     except OSError as error:
         raise SettingsInvalid(f"{file} was not written: {error.strerror}") from None
-    print_json({"agent": name, "file": str(file)}) if as_json else say(f"{file} is written; ORCHESTRATOR_KEY_FILE={file}")
+    told = f"{file} is written; ORCHESTRATOR_KEY_FILE={file} uses it"
+    print_json({"agent": name, "file": str(file)}) if as_json else say(told)
 
 
 def _installation() -> Key:
     file = options.load_settings().key_file
     key = read_key(file) if file else None
     if key is None or key.agent is not None:
-        raise SettingsInvalid("ORCHESTRATOR_KEY_FILE: name the file with the installation's key, which issues all others")
+        raise SettingsInvalid("ORCHESTRATOR_KEY_FILE: name the file with the installation's key; it issues all others")
     return key

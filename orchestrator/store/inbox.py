@@ -214,7 +214,8 @@ class Inbox(Letters):
             What became of the drafts, and, first, of the message itself where it needs a ring.
         Raises:
             MessageNotHeld: the receiver does not hold it. MessageNotFound: no such message, or a reply to none.
-            NotYourMessage: the key is of another agent. UnknownAgent: a draft goes to an agent that is not registered; nothing was changed.
+            NotYourMessage: the key is of another agent.
+            UnknownAgent: a draft goes to an agent that is not registered; nothing was changed.
         Script: finish_message.lua, O(messages sent).
         """
         self.signatures.allow(box)

@@ -127,7 +127,8 @@ local function in_pace(spec)
   if not pace then return nil end
   local free = math.max(NOW, tonumber(redis.call('GET', pace.key) or 0))
   redis.call('SET', pace.key, whole(free + pace.every), 'PX', whole(free + pace.every - NOW))
-  return free - NOW >= pace.ahead and free - pace.ahead + pace.every or nil
+  local due = free + pace.every - pace.ahead
+  return due > NOW and due or nil
 end
 
 local function answer_to(spec, rec, original, bell)
