@@ -9,13 +9,12 @@ import hmac
 import os
 import re
 import secrets
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.errors import SenderMismatch
 
-_LINE = re.compile(r"orchestrator-key-1 (installation|agent ([^\s/*]{1,128})) ([0-9]{1,15}) ([0-9a-f]{64})\n?")
+_LINE = re.compile(r"orchestrator-key-1 (installation|agent ([^\s/*]{1,128})) ([0-9a-f]{64})\n?")
 _MOST_BYTES = 1000
 _MODE = 0o600
 
@@ -26,23 +25,21 @@ class Key:
 
     Args:
         agent: whose it is; None: the installation's.
-        made_ms: when the installation's key was made, ms since the epoch.
         secret: 32 bytes, which no log and no error shows.
     """
 
     agent: str | None
-    made_ms: int
     secret: bytes = field(repr=False)
 
     @classmethod
     def new(cls) -> Key:
         """A new key of an installation."""
-        return cls(None, time.time_ns() // 1_000_000, secrets.token_bytes(32))
+        return cls(None, secrets.token_bytes(32))
 
     def of(self, agent: str) -> Key:
         """The key of an agent. Raises SenderMismatch: this is the key of another one."""
         if self.agent is None:
-            return Key(agent, self.made_ms, hmac.digest(self.secret, f"agent:{agent}".encode(), "sha256"))
+            return Key(agent, hmac.digest(self.secret, f"agent:{agent}".encode(), "sha256"))
         if self.agent != agent:
             message = f"from: {agent!r} cannot be said with the key of {self.agent!r}; leave the sender out"
             raise SenderMismatch(message, field="from", agent=agent)
@@ -56,7 +53,7 @@ class Key:
     def line(self) -> str:
         """The text of its key file."""
         whose = "installation" if self.agent is None else f"agent {self.agent}"
-        return f"orchestrator-key-1 {whose} {self.made_ms} {self.secret.hex()}"
+        return f"orchestrator-key-1 {whose} {self.secret.hex()}"
 
 
 def read_key(file: Path) -> Key:
@@ -71,7 +68,7 @@ def read_key(file: Path) -> Key:
     found = _LINE.fullmatch(raw.decode("utf-8", "replace"))
     if found is None:
         raise ValueError(f"{file} holds no key; orchestrator keys makes one")
-    return Key(found[2], int(found[3]), bytes.fromhex(found[4]))
+    return Key(found[2], bytes.fromhex(found[3]))
 
 
 def write_key(file: Path, key: Key) -> None:

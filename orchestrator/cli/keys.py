@@ -1,4 +1,4 @@
-"""`orchestrator keys`: the keys that messages are signed with. One is shown once, or written to a file; never logged."""
+"""`orchestrator keys`: the keys that messages are signed with. A key is shown once or written to a file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import typer
 from orchestrator.agents.drafts import check_name
 from orchestrator.cli import options
 from orchestrator.cli.output import print_json, say
+from orchestrator.client import Client
 from orchestrator.errors import SettingsInvalid
 from orchestrator.identity import Key, read_key, write_key
+from orchestrator.store.connection import guard
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -24,7 +26,7 @@ Examples:
 """
 )
 def keys(
-    what: Annotated[str, typer.Argument(metavar="create|issue", help="The installation's key, or an agent's.")],
+    what: Annotated[str, typer.Argument(metavar="create|issue|adopt", help="What to do.")],
     name: Annotated[str | None, typer.Argument(metavar="[AGENT]", help="Whose key to issue.")] = None,
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it there, for this user only; default: print it.")
@@ -33,12 +35,19 @@ def keys(
 ) -> None:
     """Make the keys that messages are signed with.
 
-    create makes the installation's key, which workers have; issue makes that of one agent, for a program that may only
-    speak as this agent. issue needs the installation's key in ORCHESTRATOR_KEY_FILE.
+    create makes the installation's key, which workers have. issue makes that of one agent, for a program that may only
+    speak as this agent. adopt signs what waits unsigned, because it was sent before there was a key. The last two need
+    the installation's key in ORCHESTRATOR_KEY_FILE.
     """
-    options.check_word("create|issue", what, ("create", "issue"))
+    options.check_word("create|issue|adopt", what, ("create", "issue", "adopt"))
     if (what == "issue") != (name is not None):
-        raise typer.BadParameter("issue needs the name of an agent, create takes none", param_hint="AGENT")
+        raise typer.BadParameter("issue needs the name of an agent, the others take none", param_hint="AGENT")
+    if what == "adopt":
+        _installation()
+        with Client(options.load_settings()) as client, guard(client.url):
+            count = client.office.inbox.sign_waiting()
+        print_json({"signed": count}) if as_json else say(f"{count} signed")
+        return
     key = Key.new() if name is None else _installation().of(check_name("agent", name))
     if file is None:
         print_json({"agent": name, "key": key.line}) if as_json else print(key.line)

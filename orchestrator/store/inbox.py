@@ -293,6 +293,16 @@ class Inbox(Letters):
         reply = self._scripts.call("move_message", keys, args)
         return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
 
+    def sign_waiting(self) -> int:
+        """Sign what waits without a signature, because it was stored before there was a key. Returns how many."""
+        signed = 0
+        for key in self.client.scan_iter(self.keys.message("*"), count=1000):
+            fields = self.client.hgetall(key)
+            if fields.get("state") == MessageState.PENDING and "signature" not in fields:
+                signature = self.signatures.adopted(Stored.of(fields), int(fields.get("due_at", 0)))
+                signed += self.client.hset(key, "signature", signature)
+        return signed
+
     # --- dead letters ----------------------------------------------------------------------------------------
 
     def mark_replayed(self, message_id: str, new_id: str) -> None:

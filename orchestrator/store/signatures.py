@@ -46,13 +46,18 @@ class Signatures:
         """
         if self.key is None:
             return None
-        message, now = draft.message, time.time_ns() // 1_000_000
+        message, now = draft.message, _now_ms()
         begins = draft.at_ms or now + (draft.delay_ms or 0)
         stored = Stored(
             message.message_id, message.from_agent, message.to_agent, str(message.message_type),
             message.priority.value, draft.box, draft.task or "", envelope, body,
         )  # fmt: skip
         return self._signature(stored, now, begins), max(1, begins - now + self.window_ms)
+
+    def adopted(self, stored: Stored, due_ms: int) -> str:
+        """The signature of a message that was stored without one. Only the installation's key may vouch for it."""
+        now = _now_ms()
+        return self._signature(stored, now, max(now, due_ms))
 
     def renewed(self, stored: Stored, *, to: str, box: str) -> str:
         """The signature of a message that goes on to another inbox; one that is not in order stays as it is."""
@@ -73,13 +78,12 @@ class Signatures:
             return
         form = _FORM.fullmatch(stored.signature)
         if form is None:
-            if stored.signature or not self._is_from_before(stored, now_ms):
-                raise BadSignature("has no signature")
-        elif not self._is_good(stored, form):
+            raise BadSignature("has no signature")
+        if not self._is_good(stored, form):
             raise BadSignature(f"is not signed with the key of {stored.sender!r}")
-        elif now_ms is not None and max(int(form[1]), int(form[2])) > now_ms + SKEW_MS:
+        if now_ms is not None and max(int(form[1]), int(form[2])) > now_ms + SKEW_MS:
             raise BadSignature("is signed for a time to come")
-        elif now_ms is not None and int(form[2]) + self.window_ms < now_ms:
+        if now_ms is not None and int(form[2]) + self.window_ms < now_ms:
             raise SignatureTooOld("was signed too long ago")
 
     def allow(self, box: str) -> None:
@@ -93,12 +97,6 @@ class Signatures:
         message = record.message
         return self.key is None or self.key.agent in (None, message.from_agent, message.to_agent, record.owner)
 
-    def _is_from_before(self, stored: Stored, now_ms: int | None) -> bool:
-        """Whether it was sent before there was a key, not longer ago than a signature would hold."""
-        assert self.key is not None
-        made = self.key.made_ms
-        return stored.created_at < made and (now_ms is None or now_ms < made + self.window_ms)
-
     def _is_good(self, stored: Stored, form: re.Match[str]) -> bool:
         wanted = self._signature(stored, int(form[1]), int(form[2]))
         return hmac.compare_digest(wanted, stored.signature)
@@ -111,3 +109,7 @@ class Signatures:
         ]  # fmt: skip
         mac = self.key.of(stored.sender).sign(json.dumps(parts).encode())
         return f"{at_ms} {begins_ms} {mac}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -134,15 +134,16 @@ def test_a_message_for_a_capability_is_signed_anew_by_the_worker_that_finds_an_a
     assert house.quarantined() == []
 
 
-def test_what_was_sent_before_there_was_a_key_is_heard_for_as_long_as_a_signature_holds(
-    house: Installation, client: redis.Redis
-) -> None:
-    before = house.office(None).send("ada", "old", sender="boss").message_id
-    client.hset(KEYS.message(before), "created_at", house.key.made_ms - 1)
-    assert [message.text for message in house.hear("ada")] == ["old"]
-    house.office(None).send("ada", "unsigned", sender="boss")
+def test_what_has_no_signature_is_not_heard_unless_the_installation_adopts_it(house: Installation) -> None:
+    nobody = house.office(None)
+    nobody.send("ada", "unsigned", sender="boss")
     assert house.hear("ada") == []
     assert [entry["reason"] for entry in house.quarantined()] == [f"{BAD}: has no signature"]
+    nobody.send("ada", "from before", sender="boss")
+    nobody.send("ada", "for later", sender="boss", delay_s=60)
+    assert house.worker.inbox.sign_waiting() == 2
+    assert house.worker.inbox.sign_waiting() == 0
+    assert [message.text for message in house.hear("ada")] == ["from before"]
 
 
 # --- said again -----------------------------------------------------------------------------------------------------
