@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from orchestrator.workflow.files import FilePlans
 
 Json = Any
-OPERATOR = "operator"  # who sends where nobody is named
+OPERATOR = "operator"  # who sends where neither a key nor anybody says who
 _PACKET_RUNS, _PACKET_BYTES = 100, 1 << 20  # of `submit_many`; the second, of inputs, bounds what one round trip takes
 
 
@@ -358,7 +358,13 @@ class Client:
             inbox, self._directory, self.settings, blocking=lambda: self.blocking, publish=self._publish_rings
         )
 
-    def send(self, to: str, content: Json, *, sender: str = OPERATOR, **options: Any) -> Receipt:
+    @property
+    def speaker(self) -> str:
+        """Who sends where nobody is named: the agent whose key this is, or the operator."""
+        key = self.office.inbox.signatures.key
+        return (key and key.agent) or OPERATOR
+
+    def send(self, to: str, content: Json, *, sender: str | None = None, **options: Any) -> Receipt:
         """Send a message to an agent, or to `capability:NAME`. Returns at once; the receipt can be waited on.
 
         Args:
@@ -366,33 +372,37 @@ class Client:
             options: `message_type`, `priority`, `delivery_options`, `thread_id`, `metadata`, `delay_s`,
                 `at_ms`, `idempotency_key`, `on_offline` (wait or fail).
         Raises:
-            MessageInvalid: names the field. UnknownAgent: with near names. AgentOffline. StoreUnavailable.
+            MessageInvalid: names the field. SenderMismatch: the key is of another agent than the sender.
+            UnknownAgent: with near names. AgentOffline. StoreUnavailable.
         """
         with self.asking():
-            return self.office.send(to, content, sender=sender, **options)
+            return self.office.send(to, content, sender=sender or self.speaker, **options)
 
-    def ask(self, to: str, content: Json, *, timeout_s: float = 30.0, sender: str = OPERATOR, **options: Any) -> Json:
+    def ask(
+        self, to: str, content: Json, *, timeout_s: float = 30.0, sender: str | None = None, **options: Any
+    ) -> Json:
         """Send a question and return what is answered: a text, or the body of the reply. Raises WaitTimeout."""
         with guard(self.url):
-            return content_of(self.office.ask(to, content, sender=sender, timeout_s=timeout_s, **options).body)
+            speaker = sender or self.speaker
+            return content_of(self.office.ask(to, content, sender=speaker, timeout_s=timeout_s, **options).body)
 
-    def broadcast(self, content: Json, *, sender: str = OPERATOR, **options: Any) -> Broadcast:
+    def broadcast(self, content: Json, *, sender: str | None = None, **options: Any) -> Broadcast:
         """Send one message each to agents (`to=[...]`, `capability=...`, default: all). Returns agent -> receipt."""
         with self.asking():
-            return self.office.broadcast(content, sender=sender, **options)
+            return self.office.broadcast(content, sender=sender or self.speaker, **options)
 
     def message(self, message_id: str) -> MessageRecord:
-        """A message, its state and its attempts. Raises MessageNotFound."""
+        """A message, its state and its attempts. Raises MessageNotFound, NotYourMessage."""
         with self.asking():
             return self.office.inbox.read(message_id)
 
     def handoff(
-        self, to: str, task: str | None = None, values: Mapping[str, Json] | None = None, *, sender: str = OPERATOR,
-        **options: Any,
+        self, to: str, task: str | None = None, values: Mapping[str, Json] | None = None, *,
+        sender: str | None = None, **options: Any,
     ) -> Receipt:  # fmt: skip
         """Offer a task to an agent; see `PostOffice.handoff`."""
         with self.asking():
-            return self.office.handoff(to, task, values, sender=sender, **options)
+            return self.office.handoff(to, task, values, sender=sender or self.speaker, **options)
 
     def quarantines(self) -> list[Quarantine]:
         """Messages that nobody could read or run: on the server that keeps the state, and on another broker."""

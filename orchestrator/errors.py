@@ -181,6 +181,30 @@ class MessageNotHeld(OrchestratorError):
     """The message is not held by whoever wants to close it."""
 
 
+class SenderMismatch(MessageInvalid):
+    """The sender is not the agent whose key this process has."""
+
+
+class ReplyNotAllowed(MessageInvalid):
+    """Only the agent that got a message may reply to it."""
+
+
+class NotYourMessage(OrchestratorError):
+    """The message is for another agent than the one whose key this process has."""
+
+
+class BadSignature(OrchestratorError):
+    """The message is not signed by its sender."""
+
+
+class SignatureTooOld(BadSignature):
+    """The message was signed longer ago than a signature holds."""
+
+
+class HopLimit(OrchestratorError):
+    """A handoff has gone through too many hands."""
+
+
 class HandoffRefused(OrchestratorError):
     """The handoff is not in a state that allows this."""
 

@@ -14,6 +14,8 @@ from orchestrator.errors import MessageInvalid
 
 Json = Any
 VERSION = 1
+LONGEST_S = 366 * 86400  # of any time that a message carries
+MOST_RETRIES = 1000
 
 
 class MessageType(StrEnum):
@@ -58,8 +60,11 @@ REPLY_TYPES: dict[str, MessageType] = {
 }
 
 
+_KINDS = {"thread_id": str, "correlation_id": str, "reply_to": str, "metadata": dict, "version": int}
+
+
 def _number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 1e12
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +86,16 @@ class DeliveryOptions:
     persistent: bool = True
 
     def __post_init__(self) -> None:
-        if not _number(self.max_retries) or self.max_retries != int(self.max_retries) or self.max_retries < 0:
-            raise MessageInvalid(f"max_retries is {self.max_retries}; write a whole number from 0", field="max_retries")
-        if not _number(self.retry_delay_seconds) or self.retry_delay_seconds < 0:
-            raise MessageInvalid(
-                f"retry_delay_seconds is {self.retry_delay_seconds}; write seconds from 0", field="retry_delay_seconds"
-            )
-        if self.ttl_seconds is not None and (not _number(self.ttl_seconds) or self.ttl_seconds <= 0):
-            raise MessageInvalid(f"ttl_seconds is {self.ttl_seconds}; write seconds above 0", field="ttl_seconds")
+        retries, delay_s, ttl_s = self.max_retries, self.retry_delay_seconds, self.ttl_seconds
+        if not _number(retries) or not 0 <= retries <= MOST_RETRIES or retries != int(retries):
+            wanted = f"a whole number from 0 to {MOST_RETRIES:,}"
+            raise MessageInvalid(f"max_retries is {retries}; write {wanted}", field="max_retries")
+        if not _number(delay_s) or not 0 <= delay_s <= LONGEST_S:
+            wanted = f"seconds from 0 to {LONGEST_S:,}"
+            raise MessageInvalid(f"retry_delay_seconds is {delay_s}; write {wanted}", field="retry_delay_seconds")
+        if ttl_s is not None and (not _number(ttl_s) or not 0 < ttl_s <= LONGEST_S):
+            wanted = f"seconds above 0, at most {LONGEST_S:,}"
+            raise MessageInvalid(f"ttl_seconds is {ttl_s}; write {wanted}", field="ttl_seconds")
 
     def to_json(self) -> dict[str, Json]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -138,7 +145,8 @@ class AgentMessage:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Json], *, body: Json, created_at: int) -> AgentMessage:
-        """The inverse of `to_json`, with the fields that the store keeps beside it."""
+        """The inverse of `to_json`, with the fields that the store keeps beside it. Raises MessageInvalid."""
+        _check_shape(data)
         known = {name: value for name, value in data.items() if name in cls.__slots__}
         known["message_type"] = known_type(known.get("message_type", MessageType.INFORMATION_SHARE))
         known["priority"] = MessagePriority(known.get("priority", "medium"))
@@ -152,6 +160,13 @@ class AgentMessage:
         """The text of a text message, whose body is `{"content": text}`."""
         content = content_of(self.body)
         return content if isinstance(content, str) else None
+
+
+def _check_shape(data: Mapping[str, Json]) -> None:
+    """Raises MessageInvalid where a field, which anybody may have written, is not of its type."""
+    for name, kind in _KINDS.items():
+        if name in data and not isinstance(data[name], kind):
+            raise MessageInvalid(f"{name} is no {kind.__name__}", field=name)
 
 
 def known_type(word: str) -> MessageType | str:

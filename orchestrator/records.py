@@ -246,7 +246,8 @@ class Draft:
 
     `box` is the inbox it goes to: the recipient's, or `RECIPIENT/tasks` for a handoff. `open` lets it go to a name that
     nobody has registered; `routed` says that the agent's route was followed already. `awaited_ms`: the sender waits so
-    long for a reply, which then does not go to its inbox.
+    long for a reply, which then does not go to its inbox. `conversation`: the message that it goes back to by way of
+    others; it has to keep the pace of its conversation.
     """
 
     message: AgentMessage
@@ -259,6 +260,7 @@ class Draft:
     task: str | None = None
     open: bool = False
     routed: bool = False
+    conversation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

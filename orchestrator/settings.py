@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchestrator.crashpoints import parse
 from orchestrator.errors import SettingsInvalid
+from orchestrator.identity import read_key
 from orchestrator.tracing import installed
 
 Durability = Literal["always", "everysec"]
@@ -71,6 +72,16 @@ class Settings(BaseSettings):
         None, gt=0, description="seconds a handler of a message may take; none: as long as its process lives"
     )
     message_retention_s: int = Field(86400, ge=1, description="seconds a finished message is kept; dead ones stay")
+    max_broadcast: int = Field(1000, ge=1, description="recipients of one broadcast")
+    conversation_rate: int = Field(
+        100, ge=1, description="messages a minute of one conversation; those beyond are delivered later"
+    )
+    key_file: Path | None = Field(
+        None, description="file with the key that messages are signed with; none: they are not signed"
+    )
+    replay_window_s: int | None = Field(
+        None, ge=1, description="seconds a signature holds, what waits longer expires; none: `message_retention_s`"
+    )
     offer_s: float = Field(300.0, gt=0, description="seconds until a handoff that nobody accepts goes back")
     inbox_lease_s: float = Field(60.0, gt=0, description="seconds a message read with `inbox` waits for its ack")
     journal_events: int = Field(100_000, ge=100, description="entries of the journal that are kept, roughly")
@@ -99,6 +110,21 @@ class Settings(BaseSettings):
         if value:
             parse(value)
         return value or None
+
+    @field_validator("key_file")
+    @classmethod
+    def _holds_a_key(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            value = value.expanduser()
+            read_key(value)
+        return value
+
+    @field_validator("replay_window_s")
+    @classmethod
+    def _is_remembered(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value > info.data.get("message_retention_s", value):
+            raise ValueError("is above ORCHESTRATOR_MESSAGE_RETENTION_S: what is forgotten could be sent again")
+        return value
 
     @field_validator("traces")
     @classmethod

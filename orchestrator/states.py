@@ -101,8 +101,9 @@ RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
 
 MESSAGE_TRANSITIONS: dict[MessageState, frozenset[MessageState]] = {
     _M.PENDING: frozenset({_M.DELIVERED, _M.EXPIRED, _M.FAILED}),  # failed: a handoff that was declined
-    # delivered -> pending: a retry is due later, it was given back, or the lease lapsed
-    _M.DELIVERED: frozenset({_M.ACKNOWLEDGED, _M.FAILED, _M.DEAD, _M.PENDING}),
+    # delivered -> pending: a retry is due later, it was given back, or the lease lapsed; delivered -> expired: its
+    # signature is too old, which only who takes it can see
+    _M.DELIVERED: frozenset({_M.ACKNOWLEDGED, _M.FAILED, _M.DEAD, _M.PENDING, _M.EXPIRED}),
     _M.ACKNOWLEDGED: frozenset(),
     _M.FAILED: frozenset(),
     _M.EXPIRED: frozenset(),
@@ -112,8 +113,8 @@ MESSAGE_TRANSITIONS: dict[MessageState, frozenset[MessageState]] = {
 HANDOFF_TRANSITIONS: dict[HandoffState, frozenset[HandoffState]] = {
     _H.OFFERED: frozenset({_H.ACCEPTED, _H.DECLINED, _H.EXPIRED}),
     # accepted -> offered: the worker that had accepted it died before it began
-    _H.ACCEPTED: frozenset({_H.IN_PROGRESS, _H.OFFERED, _H.COMPLETED, _H.FAILED}),
-    _H.IN_PROGRESS: frozenset({_H.COMPLETED, _H.FAILED, _H.OFFERED}),
+    _H.ACCEPTED: frozenset({_H.IN_PROGRESS, _H.OFFERED, _H.COMPLETED, _H.FAILED, _H.EXPIRED}),
+    _H.IN_PROGRESS: frozenset({_H.COMPLETED, _H.FAILED, _H.OFFERED, _H.EXPIRED}),
     _H.COMPLETED: frozenset(),
     _H.DECLINED: frozenset(),
     _H.FAILED: frozenset(),

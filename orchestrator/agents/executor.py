@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.agents import loop
 from orchestrator.agents.agent import Agent
 from orchestrator.agents.context import Context
+from orchestrator.agents.conversations import check_hops
 from orchestrator.agents.failures import next_delay_ms, step_error
 from orchestrator.agents.handler_logs import HandlerLogs
 from orchestrator.agents.links import MessageLink, StoreLink
@@ -253,6 +254,8 @@ class Executor:
         if isinstance(result, Handoff):
             encode(result.context, max_bytes=self.settings.max_output_bytes, what="the context of the handoff")
             self._next_hands(claim, result)  # a mistake in it is the handler's
+            if claim.context is not None:  # it was handed over before
+                check_hops([*self.store.load_step(claim.run_id, claim.step_id)[1]["hands"], result.to])
             return result
         return self._recorded(step, task.check_output(result, show=not secrets.told), secrets)
 

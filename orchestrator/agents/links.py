@@ -26,34 +26,37 @@ class Mailing:
     """What every handler may send. `drafts` collects what is stored with the outcome of the attempt.
 
     Args:
+        after: the message that it handles, if it does.
         redact: takes out of a value what must not be stored.
     """
 
     def __init__(
-        self, office: PostOffice, agent: str, drafts: list[Draft], redact: Callable[[Json], Json] = unchanged
+        self, office: PostOffice, agent: str, drafts: list[Draft], *, after: AgentMessage | None = None,
+        redact: Callable[[Json], Json] = unchanged,
     ) -> None:
         self._office = office
         self._agent = agent
+        self._after = after
         self.drafts = drafts
         self._redact = redact
 
     def send(self, to: str, content: Json, options: Mapping[str, Any]) -> str:
-        content = self._redact(content)
-        draft = self._office.address(
-            draft_message(self._office.settings, to=to, sender=self._agent, content=content, **options)
-        )
+        told = {"to": to, "sender": self._agent, "content": self._redact(content), "after": self._after, **options}
+        draft = self._office.address(draft_message(self._office.settings, **told))
         if not draft.open:
             self._office.check_known(draft.message.to_agent)
         self.drafts.append(draft)
         return draft.message.message_id
 
     def ask(self, to: str, content: Json, timeout_s: float, options: Mapping[str, Any]) -> Json:
-        answer = self._office.ask(to, self._redact(content), sender=self._agent, timeout_s=timeout_s, **options)
+        told = {"timeout_s": timeout_s, "after": self._after, **options}
+        answer = self._office.ask(to, self._redact(content), sender=self._agent, **told)
         return content_of(answer.body)
 
     def handoff(self, to: str, task: str, values: Mapping[str, Json], options: Mapping[str, Any]) -> str:
         given = dict(options)
         values, context = self._redact(values), self._redact(given.pop("context", {}))
+        given["after"] = self._after
         draft = self._office.draft_handoff(to, task, values, sender=self._agent, context=context, **given)
         self.drafts.append(draft)
         return draft.message.message_id
@@ -63,8 +66,7 @@ class MessageLink(Mailing):
     """For a handler of messages or of handoffs, which have no run."""
 
     def __init__(self, office: PostOffice, agent: str, message: AgentMessage, drafts: list[Draft]) -> None:
-        super().__init__(office, agent, drafts)
-        self._message = message
+        super().__init__(office, agent, drafts, after=message)
 
     def inputs(self) -> Mapping[str, Json]:
         return {}
@@ -92,7 +94,7 @@ class StoreLink(Mailing):
         self, store: RunStore, claim: Claim, worker: str, lease_ms: int, office: PostOffice, drafts: list[Draft],
         redact: Callable[[Json], Json] = unchanged,
     ) -> None:  # fmt: skip
-        super().__init__(office, claim.step.agent, drafts, redact)
+        super().__init__(office, claim.step.agent, drafts, redact=redact)
         self._store = store
         self._claim = claim
         self._worker = worker

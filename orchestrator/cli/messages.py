@@ -12,7 +12,7 @@ from orchestrator.agents.post import Receipt
 from orchestrator.cli import options
 from orchestrator.cli.output import console, look, print_json, say, table
 from orchestrator.cli.text import clock, day_and_clock, one_line, visible
-from orchestrator.client import OPERATOR, Client
+from orchestrator.client import Client
 from orchestrator.documents import message_document
 from orchestrator.errors import MessageInvalid, WaitTimeout
 from orchestrator.messages import DeliveryOptions, MessagePriority, MessageType, content_of
@@ -24,7 +24,8 @@ commands = typer.Typer(rich_markup_mode=None)
 Type = Annotated[str | None, typer.Option("--type", metavar="T", help="Such as question; default: information_share.")]
 Priority = Annotated[str, typer.Option(metavar="P", help=" | ".join(MessagePriority))]
 Ttl = Annotated[float | None, typer.Option(metavar="S", help="Seconds; not begun by then, it expires.")]
-From = Annotated[str, typer.Option("--from", metavar="AGENT", help="Who says it.")]
+SPEAKER = "Who says it; default: whose key this is, or operator."
+From = Annotated[str | None, typer.Option("--from", metavar="AGENT", help=SPEAKER)]
 MessageId = Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id.")]
 
 
@@ -39,7 +40,7 @@ Examples:
 def send(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Who gets it; or capability:NAME.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
-    sender: Annotated[str, typer.Argument(metavar="[FROM]", help="Who says it.")] = OPERATOR,
+    sender: Annotated[str | None, typer.Argument(metavar="[FROM]", help=SPEAKER)] = None,
     type: Type = None,
     priority: Priority = "medium",
     ttl: Ttl = None,
@@ -77,7 +78,7 @@ def ask(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Who is asked; or capability:NAME.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     timeout: Annotated[float, typer.Option(metavar="S", min=0.001, help="Seconds to wait for the answer.")] = 30.0,
-    sender: From = OPERATOR,
+    sender: From = None,
     priority: Priority = "medium",
     on_offline: Annotated[
         str, typer.Option(metavar="WORD", help="wait, or fail at once where nobody serves the agent.")
@@ -90,7 +91,7 @@ def ask(
     """
     with Client(options.load_settings()) as client, guard(client.url):
         answer = client.office.ask(
-            agent, text, sender=sender, timeout_s=timeout, priority=priority, on_offline=on_offline
+            agent, text, sender=sender or client.speaker, timeout_s=timeout, priority=priority, on_offline=on_offline
         )
         if as_json:
             print_json(message_document(client.message(answer.message_id)))
@@ -130,7 +131,7 @@ def broadcast(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     to: Annotated[str | None, typer.Option(metavar="A,B", help="These agents; default: all registered ones.")] = None,
     capability: Annotated[str | None, typer.Option(metavar="C", help="Only agents that can do this.")] = None,
-    sender: From = OPERATOR,
+    sender: From = None,
     type: Type = None,
     priority: Priority = "medium",
     ttl: Ttl = None,

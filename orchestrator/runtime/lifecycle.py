@@ -15,10 +15,13 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.signals import worker_shutdown
 
 from orchestrator.agents.agent import Agent
+from orchestrator.identity import read_key
 from orchestrator.runtime.heartbeat import Heartbeat
 from orchestrator.runtime.keeper import Keeper, explain
 from orchestrator.runtime.lost import Undertaker, notice_at_once
+from orchestrator.settings import Settings
 from orchestrator.store.routing import queue_of
+from orchestrator.store.signatures import ADVICE
 
 log = logging.getLogger(__name__)
 _PAUSE_S = 1.0  # after an error, the server being away most of all
@@ -39,6 +42,7 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         self._threads: list[threading.Thread] = []
         self._parts: list[Heartbeat | Keeper | Undertaker] = []
         _refuse_strangers(parent.app)
+        _check_key(parent.app.engine.settings)
 
     def start(self, worker: Any) -> None:
         engine = worker.app.engine
@@ -113,6 +117,14 @@ def _refuse_strangers(app: Any) -> None:
             agent = queue.removeprefix(queue_of("", prefix))
             sources = ", ".join(app.engine.settings.agents)
             raise SystemExit(f"No agent {agent!r} in {sources}: set ORCHESTRATOR_AGENTS to the file that defines it.")
+
+
+def _check_key(settings: Settings) -> None:
+    """A worker speaks for the agents it serves and checks what all others say: it needs the key of the installation."""
+    if settings.key_file is not None and (agent := read_key(settings.key_file).agent) is not None:
+        raise SystemExit(f"ORCHESTRATOR_KEY_FILE: that is the key of {agent}; a worker needs the installation's.")
+    if settings.key_file is None and not settings.embedded:
+        log.warning("messages are not signed: whoever may write to the server can speak for any agent (%s)", ADVICE)
 
 
 def _served(app: Any) -> list[Agent]:

@@ -6,31 +6,50 @@ Nothing here checks what people write or calls a handler; `letters.py` reads, th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
 
-from orchestrator.errors import MessageNotFound, MessageNotHeld, OrchestratorError, QueueFull, UnknownAgent
-from orchestrator.messages import MessagePriority
-from orchestrator.records import SCHEMA, Delivery, Doorbell, Draft, Posted, Sending, StepError, Taker
+from orchestrator.errors import (
+    BadSignature,
+    MessageNotFound,
+    MessageNotHeld,
+    NotYourMessage,
+    OrchestratorError,
+    QueueFull,
+    ReplyNotAllowed,
+    UnknownAgent,
+)
+from orchestrator.records import (
+    SCHEMA,
+    Delivery,
+    Doorbell,
+    Draft,
+    MessageRecord,
+    Posted,
+    Sending,
+    StepError,
+    Taker,
+)
 from orchestrator.settings import Settings
 from orchestrator.states import MessageState
+from orchestrator.store.deliveries import Deliveries
+from orchestrator.store.directory import boxes_of
 from orchestrator.store.keys import Keys
-from orchestrator.store.letters import Letters, open_letter
+from orchestrator.store.letters import Letters, Stored, open_record
 from orchestrator.store.load import PRIORITIES, RANK
+from orchestrator.store.posting import Doorbells, Posting
 from orchestrator.store.routing import queue_of
 from orchestrator.store.scripts import Scripts
-from orchestrator.store.values import pack
+from orchestrator.store.signatures import Signatures
 
 Json = Any
-Doorbells = Callable[[str, str, str], Doorbell]  # (box, priority, message id) -> doorbell
 
 CAPABILITY = "capability:"  # what the name of a box starts with whose messages wait for an agent that has it
 PASSED_OVER = 20  # claims that may pass over less urgent messages before the oldest one goes first ...
 PASSED_OVER_MS = 5000  # ... and how long they must have done so: docs/messages.md, "order"
 _RINGS_AT_ONCE = 100
-_RANKS = {priority: rank for rank, priority in enumerate(reversed(MessagePriority))}
 
 
 class Rerouted(OrchestratorError):
@@ -58,17 +77,47 @@ class Inbox(Letters):
             "journal": settings.journal_events,
             "lease": round(settings.lease_s * 1000),
         })  # fmt: skip
+        self.signatures = Signatures(settings)
+        self._posting = Posting(keys, settings, doorbells, self.signatures)
+        self._deliveries = Deliveries(client, keys, self.signatures, self._commons, self._options)
+
+    def read(self, message_id: str) -> MessageRecord:
+        """Raises MessageNotFound. NotYourMessage: it is neither from nor for the agent whose key this is."""
+        return self._for_us(super().read(message_id))
+
+    def read_many(self, message_ids: Sequence[str]) -> list[MessageRecord]:
+        """As `Letters.read_many`, without those of other agents."""
+        return [record for record in super().read_many(message_ids) if self.signatures.may_see(record)]
+
+    def read_checked(self, message_id: str) -> MessageRecord:
+        """As `read`, of a message that is its sender's for certain, as far as the key allows. Raises BadSignature."""
+        fields = self.client.hgetall(self.keys.message(message_id))
+        if not fields:
+            raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
+        record = self._for_us(open_record(fields))
+        try:
+            self.signatures.check(Stored.of(fields))
+        except BadSignature as error:
+            raise BadSignature(f"message {message_id} {error.message}", message_id=message_id) from None
+        return record
+
+    def _for_us(self, record: MessageRecord) -> MessageRecord:
+        if not self.signatures.may_see(record):
+            message = f"message {record.message.message_id} is for {record.message.to_agent}, whose key this is not"
+            raise NotYourMessage(message, message_id=record.message.message_id)
+        return record
 
     def send(self, drafts: Sequence[Draft]) -> list[Posted]:
         """Store messages, all of them or none.
 
         Raises:
             UnknownAgent: a recipient is not registered. MessageNotFound: a reply to a message that does not exist.
+            SenderMismatch: the key is of another agent. ReplyNotAllowed: the message was for another agent.
             QueueFull: the server has used up most of its memory.
         Script: send_messages.lua, O(messages). Telling it again is safe.
         """
         self._note_parked(drafts)
-        keys, args = self._post(drafts)
+        keys, args = self._posting.arguments(drafts)
         reply = self._scripts.call("send_messages", [*self._commons, *keys], [self._options, len(drafts), *args])
         _refuse(reply)
         return self.posted(drafts, reply[1:])
@@ -76,7 +125,7 @@ class Inbox(Letters):
     def sending(self, drafts: Sequence[Draft]) -> Sending:
         """Drafts for the script that finishes a step."""
         self._note_parked(drafts)
-        keys, args = self._post(drafts)
+        keys, args = self._posting.arguments(drafts)
         return Sending([*self._commons, *keys], [self._options, len(drafts), *args])
 
     @staticmethod
@@ -110,26 +159,37 @@ class Inbox(Letters):
             ring: the ring that a worker has received, if this is one.
             again: no answer came to the same call before; if that has claimed a message for the ring, this is it.
         Returns:
-            None if there is nothing to claim.
-        Script: claim_message.lua, O(log n).
+            None if there is nothing to claim. What is not in order goes into quarantine on the way.
+        Raises:
+            NotYourMessage: the key is of another agent.
+        Script: claim_message.lua, O(log n); where the message is not in order, refuse_message.lua, and once more.
         """
+        for box in boxes:
+            self.signatures.allow(box)
         keys = [*self._commons, self.keys.message_prefix, *map(self.keys.inbox, boxes)]
         args = [self._options, receiver, lease_ms, ring, message_id, handoff_state, PASSED_OVER, PASSED_OVER_MS]
         args += [SCHEMA, int(again)]
-        return _delivery(self._scripts.call("claim_message", keys, args), receiver)
+        while (reply := self._scripts.call("claim_message", keys, args)) is not None:
+            if delivery := self._deliveries.open(reply, receiver, boxes):
+                return delivery
+        return None
 
     def take(self, taker: Taker, *, again: bool = False) -> Delivery | None:
         """Take the most urgent message that waits for one of the taker's agents, past the broker's consumer.
 
         Returns:
-            None: nothing waits, or what is most urgent is a step.
+            None: nothing waits, or what is most urgent is a step. What is not in order goes into quarantine.
         Script: take_message.lua, O(log n).
         """
         keys, prefix = self.keys, self.keys.prefix
         args = [self._options, taker.worker, taker.lease_ms, queue_of("", prefix), keys.inbox(""), "in_progress"]
         args += [PASSED_OVER, PASSED_OVER_MS, SCHEMA, int(again), taker.pid, keys.holds(taker.worker)]
-        reply = self._scripts.call("take_message", [*self._commons, keys.message_prefix], [*args, *taker.agents])
-        return _delivery(reply, taker.worker)
+        boxes = [box for agent in taker.agents for box in boxes_of(agent)]
+        found = [*self._commons, keys.message_prefix], [*args, *taker.agents]
+        while (reply := self._scripts.call("take_message", *found)) is not None:
+            if delivery := self._deliveries.open(reply, taker.worker, boxes):
+                return delivery
+        return None
 
     def finish(
         self,
@@ -154,10 +214,12 @@ class Inbox(Letters):
             What became of the drafts, and, first, of the message itself where it needs a ring.
         Raises:
             MessageNotHeld: the receiver does not hold it. MessageNotFound: no such message, or a reply to none.
+            NotYourMessage: the key is of another agent.
             UnknownAgent: a draft goes to an agent that is not registered; nothing was changed.
         Script: finish_message.lua, O(messages sent).
         """
-        keys, args = self._post(drafts)
+        self.signatures.allow(box)
+        keys, args = self._posting.arguments(drafts)
         doorbell = self._doorbells(box, priority, message_id)
         own = [*self._commons, *self._place(message_id, box, doorbell)]
         failure = json.dumps(error.to_json()) if error else ""
@@ -223,10 +285,23 @@ class Inbox(Letters):
 
     def move(self, message_id: str, parked: str, box: str, agent: str, priority: str) -> Posted | None:
         """Give a parked message to an agent. None: no ring has to be sent. Script: move_message.lua, O(log n)."""
+        fields = self.client.hgetall(self.keys.message(message_id)) if self.signatures.key else None
+        signature = self.signatures.renewed(Stored.of(fields), to=agent, box=box) if fields else ""
         doorbell = self._doorbells(box, priority, message_id)
         keys = [*self._commons, *self._place(message_id, box, doorbell), self.keys.inbox(parked)]
-        reply = self._scripts.call("move_message", keys, [self._options, message_id, box, agent, doorbell.ring])
+        args = [self._options, message_id, box, agent, doorbell.ring, signature]
+        reply = self._scripts.call("move_message", keys, args)
         return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
+
+    def sign_waiting(self) -> int:
+        """Sign what waits without a signature, because it was stored before there was a key. Returns how many."""
+        signed = 0
+        for key in self.client.scan_iter(self.keys.message("*"), count=1000):
+            fields = self.client.hgetall(key)
+            if fields.get("state") == MessageState.PENDING and "signature" not in fields:
+                signature = self.signatures.adopted(Stored.of(fields), int(fields.get("due_at", 0)))
+                signed += self.client.hset(key, "signature", signature)
+        return signed
 
     # --- dead letters ----------------------------------------------------------------------------------------
 
@@ -255,52 +330,9 @@ class Inbox(Letters):
             keys.bell(message_id),
         ]  # fmt: skip
 
-    def _post(self, drafts: Sequence[Draft]) -> tuple[list[str], list[str]]:
-        """Nine keys and four arguments for each draft, as `post` in _message.lua wants them."""
-        keys, args = [], []
-        for draft in drafts:
-            message = draft.message
-            doorbell = self._doorbells(draft.box, message.priority, message.message_id)
-            own = self.keys.message(message.message_id)
-            used = self.keys.message_idempotency(draft.idempotency_key) if draft.idempotency_key else own
-            thread = self.keys.thread(message.thread_id) if message.thread_id else own
-            if draft.task:
-                thread = self.keys.handoffs
-            answered = message.correlation_id or message.message_id
-            keys += [own, self.keys.inbox(draft.box), self.keys.knock(draft.box), doorbell.queue, doorbell.wake]
-            keys += [used, thread, self.keys.message(answered), self.keys.bell(answered)]
-            envelope = json.dumps(message.to_json(), separators=(",", ":"))
-            args += [self._spec(draft), envelope, pack(draft.body), doorbell.ring]
-        return keys, args
-
-    def _spec(self, draft: Draft) -> str:
-        message, options = draft.message, draft.message.delivery_options
-        retain_ms = self._settings.message_retention_s * 1000
-        spec = {
-            "id": message.message_id, "box": draft.box, "to": message.to_agent, "from": message.from_agent,
-            "type": message.message_type, "priority": message.priority, "rank": _RANKS[message.priority],
-            "ttl": None if options.ttl_seconds is None else max(1, round(options.ttl_seconds * 1000)),
-            "delay": draft.delay_ms, "at": draft.at_ms, "awaited": draft.awaited_ms,
-            "watched": "1" if draft.awaited_ms else None, "reply": message.correlation_id,
-            "idem": self._settings.idempotency_ttl_s * 1000 if draft.idempotency_key else None,
-            "thread": retain_ms if message.thread_id or draft.task else None, "task": draft.task,
-            "open": draft.open or None, "routed": draft.routed or None,
-            "schema": SCHEMA if SCHEMA > 1 else None,
-            "once": None if options.require_ack else "1", "transient": None if options.persistent else 1,
-        }  # fmt: skip
-        return json.dumps({name: value for name, value in spec.items() if value is not None})
-
 
 def _rung(reply: Sequence[Any], box: str, message_id: str, priority: str) -> Posted | None:
     return Posted(message_id, "pending", True, reply[1], False, box, priority) if reply[0] and reply[1] else None
-
-
-def _delivery(reply: Sequence[Any] | None, receiver: str) -> Delivery | None:
-    if reply is None:
-        return None
-    found, attempt, failures, envelope, body, created_at, late, box, task, *address = reply
-    message = open_letter(found, *address, envelope=envelope, body=body, created_at=created_at)
-    return Delivery(message, attempt, failures, receiver, box, bool(late), task or None)
 
 
 def _refuse(reply: Sequence[Any]) -> None:
@@ -310,6 +342,8 @@ def _refuse(reply: Sequence[Any]) -> None:
         raise QueueFull(f"The server has no room for new messages: {reply[1]}")
     if reply[0] == -4:
         raise Rerouted("The agent lives in a tmux window", agent=reply[1], route=reply[2])
+    if reply[0] == -6:
+        raise ReplyNotAllowed(f"message {reply[1]} was for {reply[2]}; only {reply[2]} can reply", field="from")
     if reply[0] == -2:
         raise MessageNotFound(f"no message {reply[1]!r} to reply to", message_id=reply[1])
 

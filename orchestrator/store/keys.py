@@ -225,6 +225,10 @@ class Keys:
         """string with TTL: output of a step with a cache (JSON, over 64 KiB compressed)."""
         return f"{self.prefix}cache:{digest}"
 
+    def pace(self, conversation: str) -> str:
+        """string with TTL: ms when a conversation, named by its first message, is back at its pace."""
+        return f"{self.prefix}pace:{conversation}"
+
     def idempotency(self, key: str) -> str:
         """string with TTL: idempotency key of a run -> run id."""
         return f"{self.prefix}idem:{key}"

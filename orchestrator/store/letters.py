@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 
-from orchestrator.errors import MessageNotFound
+from orchestrator.errors import MessageInvalid, MessageNotFound
 from orchestrator.messages import AgentMessage
 from orchestrator.records import Attempt, Custody, MessageRecord, StepError
 from orchestrator.states import HandoffState, MessageState
@@ -16,6 +18,47 @@ from orchestrator.store.keys import Keys
 from orchestrator.store.values import unpack
 
 Json = Any
+MOST_BODY_BYTES = 64 << 20  # of a body unpacked; more than `max_message_bytes` allows to send
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as it lies on the server, unread: texts, of which the signature holds as they are. `task`,
+    `signature`: '' for none."""
+
+    id: str
+    sender: str
+    to: str
+    kind: str
+    priority: str
+    box: str
+    task: str
+    envelope: str
+    body: str
+    signature: str = ""
+    created_at: int = 0
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> Stored:
+        """Of the fields of its record. Raises KeyError, ValueError: it is none."""
+        return cls(
+            fields["id"], fields["from"], fields["to"], fields["type"], fields["priority"], fields["box"],
+            fields.get("task", ""), fields["envelope"], fields["body"], fields.get("signature", ""),
+            int(fields["created_at"]),
+        )  # fmt: skip
+
+    def read(self) -> AgentMessage:
+        """The message. Raises MessageInvalid: nobody can read it."""
+        known = {
+            "message_id": self.id, "from_agent": self.sender, "to_agent": self.to, "message_type": self.kind,
+            "priority": self.priority,
+        }  # fmt: skip
+        try:
+            body = unpack(self.body, most_bytes=MOST_BODY_BYTES)
+            return AgentMessage.from_json({**json.loads(self.envelope), **known}, body=body, created_at=self.created_at)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, MessageInvalid) as error:
+            raise MessageInvalid(f"message {self.id} cannot be read: {error}", field="message") from None
 
 
 class Letters:
@@ -26,11 +69,11 @@ class Letters:
         self.keys = keys
 
     def read(self, message_id: str) -> MessageRecord:
-        """Raises MessageNotFound."""
+        """Raises MessageNotFound. MessageInvalid: nobody can read it."""
         fields = self.client.hgetall(self.keys.message(message_id))
         if not fields:
             raise MessageNotFound(f"no message {message_id!r}", message_id=message_id)
-        return _record(fields)
+        return open_record(fields)
 
     def held_with(self, ring: str) -> str | None:
         """The message that the worker which received this ring has claimed."""
@@ -38,11 +81,18 @@ class Letters:
         return found
 
     def read_many(self, message_ids: Sequence[str]) -> list[MessageRecord]:
-        """Those that still exist, in order. One round trip."""
+        """Those that still exist and can be read, in order. One round trip."""
         with self.client.pipeline(transaction=False) as pipe:
             for message_id in message_ids:
                 pipe.hgetall(self.keys.message(message_id))
-            return [_record(fields) for fields in pipe.execute() if fields]
+            found = pipe.execute()
+        records = []
+        for fields in filter(None, found):
+            try:
+                records.append(open_record(fields))
+            except MessageInvalid as error:
+                log.warning("%s", error.message)
+        return records
 
     def peek(self, boxes: Sequence[str], limit: int = 100) -> list[MessageRecord]:
         """What may be claimed now, in the order it would be."""
@@ -103,19 +153,17 @@ class Letters:
         return blocking.blpop([self.keys.knock(box) for box in boxes], timeout=timeout_s) is not None
 
 
-def open_letter(
-    message_id: str, sender: str, to: str, kind: str, priority: str, *, envelope: str, body: str, created_at: int
-) -> AgentMessage:
-    """A message of what the store keeps of it."""
-    known = {"message_id": message_id, "from_agent": sender, "to_agent": to, "message_type": kind, "priority": priority}
-    return AgentMessage.from_json({**json.loads(envelope), **known}, body=unpack(body), created_at=created_at)
+def open_record(fields: dict[str, str]) -> MessageRecord:
+    """The record of these fields. Raises MessageInvalid: nobody can read it."""
+    try:
+        return _record(fields)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        text = f"message {fields.get('id')} cannot be read: {type(error).__name__}: {error}"
+        raise MessageInvalid(text, field="message") from None
 
 
 def _record(fields: dict[str, str]) -> MessageRecord:
-    address = (fields[name] for name in ("id", "from", "to", "type", "priority"))
-    message = open_letter(
-        *address, envelope=fields["envelope"], body=fields["body"], created_at=int(fields["created_at"])
-    )
+    message = Stored.of(fields).read()
     tries = [json.loads(fields[f"a:{n}"]) for n in range(1, int(fields["attempt"]) + 1)]
     return MessageRecord(
         message=message,

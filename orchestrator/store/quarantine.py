@@ -54,13 +54,7 @@ class Quarantine:
             reason: goes on from "it": `cannot be read: ...`; its first 200 characters are kept.
             tag: its delivery, which `unacked` forgets in the same step.
         """
-        reason = reason[:_MAX_REASON]
-        log.error("a message of queue %s goes into quarantine (orchestrator dead): it %s", queue, reason)
-        entry = {
-            "queue": queue, "reason": reason, "bytes": len(raw),
-            "raw": base64.b64encode(zlib.compress(raw, 1)).decode(),
-        }  # fmt: skip
-        self._scripts.call("quarantine", [KEY, UNACKED, UNACKED_INDEX], [new_id(), json.dumps(entry), tag])
+        self._scripts.call("quarantine", [KEY, UNACKED, UNACKED_INDEX], [new_id(), entry_of(raw, queue, reason), tag])
 
     def all(self) -> list[Quarantined]:
         """Everything that is kept, oldest first."""
@@ -79,6 +73,14 @@ class Quarantine:
     def remove(self, *names: str) -> int:
         """Delete messages. Returns how many there were."""
         return int(self._client.hdel(KEY, *names)) if names else 0
+
+
+def entry_of(raw: bytes, queue: str, reason: str) -> str:
+    """What the quarantine keeps of a message, as JSON, for the script that puts it there; and log it."""
+    reason = reason[:_MAX_REASON]
+    log.error("a message of queue %s goes into quarantine (orchestrator dead): it %s", queue, reason)
+    packed = base64.b64encode(zlib.compress(raw, 1)).decode()
+    return json.dumps({"queue": queue, "reason": reason, "bytes": len(raw), "raw": packed})
 
 
 def _text(value: str | bytes) -> str:

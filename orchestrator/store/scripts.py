@@ -26,7 +26,7 @@ _STANDALONE = frozenset({
 })  # fmt: skip
 _OF_MESSAGES = frozenset({
     "send_messages", "claim_message", "finish_message", "wake_message", "extend_message", "ring_again", "move_message",
-    "take_message",
+    "take_message", "refuse_message",
 })  # fmt: skip
 _OF_NO_RUN = frozenset({"create_run", "take_step"})
 #: What takes on new work. A server out of memory refuses it as a whole; all else may go beyond the limit, because what

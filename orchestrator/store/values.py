@@ -21,8 +21,21 @@ def pack(text: str) -> str:
     return _MARK + base64.b64encode(zlib.compress(text.encode(), 1)).decode("ascii")
 
 
-def unpack(stored: str) -> Any:
-    """The value of a stored form."""
-    if stored.startswith(_MARK):
-        return json.loads(zlib.decompress(base64.b64decode(stored[1:])))
-    return json.loads(stored)
+def unpack(stored: str, *, most_bytes: int = 0) -> Any:
+    """The value of a stored form.
+
+    Args:
+        most_bytes: of its JSON text where somebody else may have packed it; 0: any.
+    Raises:
+        ValueError: it is none.
+    """
+    if not stored.startswith(_MARK):
+        return json.loads(stored)
+    packed = zlib.decompressobj()
+    try:
+        text = packed.decompress(base64.b64decode(stored[1:]), most_bytes)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not packed.eof:
+        raise ValueError("it is longer than it may be, or cut off")
+    return json.loads(text)

@@ -20,12 +20,14 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 from orchestrator.client import Client
 from orchestrator.errors import (
     AgentOffline,
+    BadSignature,
     HandlerOutputInvalid,
     HandoffRefused,
     LimitExceeded,
     MessageInvalid,
     MessageNotFound,
     MessageNotHeld,
+    NotYourMessage,
     OrchestratorError,
     QueueFull,
     RunNotFound,
@@ -66,6 +68,7 @@ STATUS_OF: dict[type[OrchestratorError], HTTPStatus] = {
         (RunOver, RunNotOver, RunRefused, StepNotWaiting, MessageNotHeld, HandoffRefused, AgentOffline),
         HTTPStatus.CONFLICT,
     ),
+    **dict.fromkeys((NotYourMessage, BadSignature), HTTPStatus.FORBIDDEN),
     **dict.fromkeys((StoreUnavailable, QueueFull), HTTPStatus.SERVICE_UNAVAILABLE),
 }
 

@@ -13,7 +13,7 @@ import redis
 from orchestrator.errors import OutcomeUnknown, QueueFull, StoreUnavailable
 from orchestrator.records import StepError
 from orchestrator.states import StepState
-from orchestrator.store import inbox as inbox_module
+from orchestrator.store import posting as posting_module
 from orchestrator.store import runs as runs_module
 from orchestrator.store.connection import guard
 from orchestrator.store.direct import DirectScript, ReplyLost
@@ -195,7 +195,7 @@ def test_a_message_of_a_newer_schema_waits_for_a_newer_receiver(
     office: Any, send: Any, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr(inbox_module, "SCHEMA", 2)
+        newer.setattr(posting_module, "SCHEMA", 2)
         receipt = send()
     assert take(office) is None
     record = office.inbox.read(receipt.message_id)

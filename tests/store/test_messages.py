@@ -264,7 +264,7 @@ def test_a_broadcast_is_stored_once_for_each_recipient_but_the_sender(office: Po
     end(office, take(office, "cleo"))
     assert receipts.wait_acks(0.5, timeout_s=1)["cleo"] is MessageState.ACKNOWLEDGED
     assert set(office.broadcast("some", sender="x", capability="reviewing")) == {"ada"}
-    assert office.broadcast("none", sender="x", to=[]) == {}
+    assert office.broadcast("none", sender="x", capability="diving") == {}
 
 
 def test_a_broadcast_with_an_unknown_recipient_stores_nothing(office: PostOffice, client: redis.Redis) -> None:

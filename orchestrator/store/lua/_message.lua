@@ -36,12 +36,29 @@ end
 
 local function forget(...) redis.call('ZREM', M.timers, table.concat({...}, ' ')) end
 
--- The fields of a message as a table; nil if there is no such message.
+local TEXTS = {'id', 'state', 'box', 'from', 'to', 'type', 'priority', 'place', 'envelope', 'body', 'attempt',
+  'created_at'}
+local NUMBERS = {'attempt', 'created_at', 'failures', 'losses', 'schema', 'expires_at', 'due_at', 'lease_until',
+  'awaited_until'}
+
+-- Whether a record has what the transitions rely on; not if somebody else has written it.
+local function is_sound(rec)
+  for _, name in ipairs(TEXTS) do
+    if not rec[name] then return false end
+  end
+  for _, name in ipairs(NUMBERS) do
+    if rec[name] and (#rec[name] > 15 or not string.find(rec[name], '^%d+$')) then return false end
+  end
+  local readable, chain = pcall(cjson.decode, rec.custody or '[]')
+  return readable and type(chain) == 'table' and string.find(rec.box, '^[^/]') ~= nil
+end
+
+-- The fields of a message as a table; nil if there is no such message, or what is there is none.
 local function load(key)
-  local flat, rec = redis.call('HGETALL', key), {}
-  if #flat == 0 then return nil end
+  local flat, rec = redis.pcall('HGETALL', key), {}
+  if flat.err or #flat == 0 then return nil end
   for i = 1, #flat, 2 do rec[flat[i]] = flat[i + 1] end
-  return rec
+  return is_sound(rec) and rec or nil
 end
 
 local function ring_bell(rec, bell)
@@ -94,8 +111,24 @@ local function refused(n, key, arg)
     if not spec.open and redis.call('HEXISTS', M.doors, spec.box) == 0 then return {-1, spec.to} end
     spec.route = not spec.routed and redis.call('HGET', M.doors, 'route ' .. spec.box)
     if spec.route and cjson.decode(spec.route).mode == 'tmux' then return {-4, spec.to, spec.route} end
-    if spec.reply and redis.call('EXISTS', KEYS[key + 9 * i + 7]) == 0 then return {-2, spec.reply} end
+    if spec.reply then
+      local asked = redis.call('HGET', KEYS[key + 9 * i + 7], 'to')
+      if not asked then return {-2, spec.reply} end
+      if asked ~= spec.from then return {-6, spec.reply, asked} end
+    end
   end
+end
+
+-- A message that others have led to keeps the pace of its conversation. Returns when it may be delivered, or nil: now.
+-- spec.pace: {key: string with TTL, when the conversation may go on at its pace; every: ms a message; ahead: ms that
+-- it may be ahead of its pace}. The script makes no key by itself that is not in the spec.
+local function in_pace(spec)
+  local pace = spec.pace
+  if not pace then return nil end
+  local free = math.max(NOW, tonumber(redis.call('GET', pace.key) or 0))
+  redis.call('SET', pace.key, whole(free + pace.every), 'PX', whole(free + pace.every - NOW))
+  local due = free + pace.every - pace.ahead
+  return due > NOW and due or nil
 end
 
 local function answer_to(spec, rec, original, bell)
@@ -125,12 +158,13 @@ local function post(key, arg)
     priority = spec.priority, created_at = NOW, attempt = 0, envelope = ARGV[arg + 1], body = ARGV[arg + 2],
     place = whole(spec.rank * RANK + redis.call('HINCRBY', M.queues, 'sent', 1)),
     expires_at = spec.ttl and NOW + spec.ttl or nil, task = spec.task, once = spec.once, watched = spec.watched,
-    awaited_until = spec.awaited and NOW + spec.awaited or nil, schema = spec.schema,
+    awaited_until = spec.awaited and NOW + spec.awaited or nil, schema = spec.schema, signature = spec.signature,
   }
   if spec.reply and not rec.expires_at and redis.call('HEXISTS', M.doors, spec.box) == 0 then
     rec.expires_at = NOW + M.options.retain   -- nobody has registered the name; it may still ask with `inbox`
   end
-  local due = spec.at or (spec.delay and NOW + spec.delay)
+  local due, paced = spec.at or (spec.delay and NOW + spec.delay), in_pace(spec)
+  if paced then due = math.max(due or 0, paced) end
   if spec.reply then due = answer_to(spec, rec, KEYS[key + 7], KEYS[key + 8]) or due end
   local fields = {}
   for name, value in pairs(rec) do

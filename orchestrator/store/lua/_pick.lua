@@ -2,8 +2,8 @@
 
 -- What the receiver gets.
 local function delivery(rec)
-  return {rec.id, tonumber(rec.attempt), tonumber(rec.failures or 0), rec.envelope, rec.body, tonumber(rec.created_at),
-    rec.late or '', rec.box, rec.task or '', rec.from, rec.to, rec.type, rec.priority}
+  return {rec.id, tonumber(rec.attempt), tonumber(rec.failures or 0), rec.late or '', NOW, rec.from, rec.to, rec.type,
+    rec.priority, rec.box, rec.task or '', rec.envelope, rec.body, rec.signature or '', tonumber(rec.created_at)}
 end
 
 -- When less urgent messages were passed over for long: the message that has waited longest, whatever its priority.
@@ -42,8 +42,16 @@ local function next_message(inboxes)
   return best and fair(from, best, place)
 end
 
+-- What lies in an inbox and is no message is taken out of the way. Whether there was something to keep.
+local function is_junk(key, rec, id)
+  if (rec and rec.id == id) or redis.call('TYPE', key).ok ~= 'hash' then return false end
+  redis.call('HSET', key, 'state', 'failed', 'reason', 'is no message')
+  redis.call('PEXPIRE', key, M.options.retain)
+  return true
+end
+
 -- The most urgent message of these inboxes, or a certain one (wanted); ring: the one that came for it, or ''.
--- pending -> delivered. Returns what `delivery` does, or nil.
+-- pending -> delivered. Returns what `delivery` does, {id} of what is no message, or nil.
 local function give(inboxes, ring, wanted)
   local receiver, lease = ARGV[2], tonumber(ARGV[3])
   if ring ~= '' then
@@ -59,6 +67,7 @@ local function give(inboxes, ring, wanted)
     for _, inbox in ipairs(inboxes) do redis.call('ZREM', inbox, id) end
     local key = KEYS[10] .. id
     local rec = load(key)
+    if is_junk(key, rec, id) then return {id} end
     if rec and rec.state == 'pending' then
       if rec.expires_at and tonumber(rec.expires_at) <= NOW then
         at(NOW, 'ttl', id, rec.box, '0')   -- the keeper tells whom it concerns

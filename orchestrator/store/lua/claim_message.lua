@@ -4,8 +4,8 @@
 --       5 a certain message or '', 6 state of a handoff that is claimed (accepted, in_progress), 7 passed-over claims
 --       after which the oldest goes first, 8 ms they must have lasted, 9 the newest schema that the receiver
 --       understands, 10 1: asked again, because no answer came.
--- Returns: {id, attempt, failures, envelope, body, created ms, late, box, task, from, to, type, priority}, or nil:
---          nothing to claim.
+-- Returns: {id, attempt, failures, late, now ms, from, to, type, priority, box, task, envelope, body, signature,
+--          created ms}; {id} what lay there is no message, and is out of the way now; nil: nothing to claim.
 -- Cost: O(log n). Makes a key by itself: which message is the next one, only it can know.
 if ARGV[10] == '1' then
   local id = redis.call('HGET', M.held, ARGV[4])

@@ -5,7 +5,8 @@
 --       retry, 7 error (JSON or ''), 8 result of a handoff (JSON or ''), 9 ring, 10 how many are sent, then four each.
 -- Returns: {1, ring to send, what `post` returns ...}; {0, state, receiver} not held by the receiver (what
 --          an attempt answers too late is noted as superseded); {-1, agent}
---          unknown recipient; {-2, message} no such message to reply to; {-3} no such message.
+--          unknown recipient; {-2, message} no such message to reply to; {-6, message, agent} only
+--          this agent may reply; {-3} no such message.
 -- Cost: O(messages sent).
 local key, outcome = KEYS[10], ARGV[5]
 local failure = ARGV[7] ~= '' and ARGV[7] or nil

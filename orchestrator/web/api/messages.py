@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.client import OPERATOR
 from orchestrator.documents import message_document, task_document
 from orchestrator.errors import MessageNotFound
 from orchestrator.messages import DeliveryOptions, MessageType
@@ -33,7 +32,7 @@ def list_messages(call: Call) -> Json:
 def send(call: Call) -> Json:
     body = call.body
     receipt = call.client.send(
-        body["to"], body["content"], sender=body.get("from", OPERATOR),
+        body["to"], body["content"], sender=body.get("from"),
         message_type=body.get("type", MessageType.INFORMATION_SHARE), priority=body.get("priority", "medium"),
         delivery_options=DeliveryOptions(ttl_seconds=body.get("ttl_s")), thread_id=body.get("thread_id"),
         idempotency_key=body.get("idempotency_key"),
