@@ -202,7 +202,7 @@ def test_what_others_wrote_is_shown_as_text(case: Case, tmp_path: Path) -> None:
             inputs: {text: {}}
             steps:
               - {id: a, agent: hand, task: echo, with: {value: "${{ inputs.text }}"}}
-              - {id: b, agent: hand, task: fail, with: {text: "${{ inputs.text[0] }}"}}
+              - {id: b, agent: hand, task: fail, with: {message: "${{ inputs.text[0] }}"}}
             """.replace("DESCRIPTION", EVIL[0].replace('"', '\\"')),
             {"text": list(EVIL)},
         )
