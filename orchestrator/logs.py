@@ -6,9 +6,11 @@ What formats lines and what keeps them asks here. Nothing here writes a line.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any, TextIO, cast
 
 HANDLERS = "orchestrator.agent"  # the loggers of `ctx.log` are below it
 _ENGINE = ("orchestrator", "celery", "kombu", "amqp", "redis")
@@ -65,10 +67,31 @@ def subject_of(record: logging.LogRecord) -> Subject | None:
     at; with several, which a pool of threads has, nobody can tell.
     """
     found = _subject.get()
-    if found is None:
-        known = tuple(_subjects)
-        found = known[0] if len(known) == 1 and not _of_engine(record.name) else None
-    return found
+    return _only_one() if found is None and not _of_engine(record.name) else found
+
+
+def _only_one() -> Subject | None:
+    known = tuple(_subjects)
+    return known[0] if len(known) == 1 else None
+
+
+class Discreet:
+    """A stream on which what handlers print leaves out what must not be told. Everything else is the stream's."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        subject = _subject.get() or _only_one()
+        self._stream.write(text if subject is None else subject.redact(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def said(record: logging.LogRecord, subject: Subject | None) -> tuple[str, str]:
@@ -83,3 +106,8 @@ def said(record: logging.LogRecord, subject: Subject | None) -> tuple[str, str]:
 
 def _of_engine(name: str) -> bool:
     return name.partition(".")[0] in _ENGINE and not name.startswith(f"{HANDLERS}.")
+
+
+def print_discreetly() -> None:
+    """Let what handlers of this process, and of those that it forks, print leave out what must not be told."""
+    sys.stdout, sys.stderr = (cast(TextIO, Discreet(stream)) for stream in (sys.stdout, sys.stderr))

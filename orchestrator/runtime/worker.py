@@ -26,6 +26,7 @@ from celery.signals import worker_process_shutdown
 from celery.utils.nodenames import default_nodename, host_format
 from celery.worker import state
 
+from orchestrator.logs import print_discreetly
 from orchestrator.runtime import tasks, transport  # noqa: F401
 from orchestrator.runtime.event_batches import BEAT_S
 from orchestrator.runtime.processes import die_with_parent, kill
@@ -81,6 +82,7 @@ def serve(app: Celery, agent: str, *, concurrency: int, pool: Pool, log_level: s
     if log_level not in ("debug", "info") or app.engine.settings.log_format == "json":
         # Celery announces a stop on the original standard output, past any log level and format.
         sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115
+    print_discreetly()
     # It warns of root because of pickle, which no worker of ours accepts.
     warnings.simplefilter("ignore", SecurityWarning)
     # The supervisor has given running attempts their time before it sends SIGQUIT.

@@ -6,8 +6,10 @@ id of each message that was sent, so that a page of them costs as much as the en
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from orchestrator.errors import MessageInvalid
 from orchestrator.records import MessageRecord
 from orchestrator.states import MessageState
 from orchestrator.store.keys import Keys
@@ -15,6 +17,7 @@ from orchestrator.store.letters import Letters
 
 _PAGE = 1000
 LOOKED_AT = 10_000  # entries of the journal looked at for one page
+_PLACE = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")  # the id of an entry of the journal
 SENT, HANDOFF = "message.sent", "handoff"
 
 
@@ -26,8 +29,12 @@ def sent_lately(
     Args:
         agent: only what this agent has sent or is to receive.
         before: the place, as it was returned; None: the newest.
+    Raises:
+        MessageInvalid: that is no place.
     Cost: a round trip for each 1,000 entries of the journal, and one for each time some are found.
     """
+    if before is not None and not _PLACE.fullmatch(before):
+        raise MessageInvalid(f"{before[:40]!r} is no place in the list; take `next` of a page", field="after")
     letters, place, looked_at = Letters(client, keys), before, 0
     found: list[MessageRecord] = []
     while len(found) < limit and looked_at < LOOKED_AT:

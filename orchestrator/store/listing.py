@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.errors import MessageInvalid
 from orchestrator.ids import visible_id
 from orchestrator.records import RunRecord, StepError
 from orchestrator.states import RunState
@@ -15,6 +17,7 @@ from orchestrator.store.scripts import Scripts
 
 PAGE = 500  # runs looked at by one script: 3 ms in which nobody else is served
 LOOKED_AT = 20_000  # runs looked at for one page, so that a search for what there is not ends, too
+_PLACE = re.compile(r"(?P<made_at>[0-9]{1,15})-(?P<run>\S{1,128})")  # of the last run of a page
 
 # What `run_record` gets; list_runs.lua relies on the first two. Not the outputs: those of many runs are megabytes.
 RUN_FIELDS = (
@@ -44,6 +47,8 @@ def page_of_runs(
     Args:
         text: what the id starts with or the name of the workflow contains; nothing: any.
         after: `next` of the page before, which names the last run of it, and its time in case it is gone meanwhile.
+    Raises:
+        MessageInvalid: that is no place.
     Script: list_runs.lua, one round trip for each 500 runs that are looked at, and another where some are found by
         their text; O(runs looked at).
     """
@@ -74,11 +79,11 @@ def _place_behind(client: Any, keys: Keys, after: str | None) -> int:
     """How many runs are newer than the one a page begins behind, itself included."""
     if after is None:
         return 0
-    made_at, _, run_id = after.partition("-")
-    place = client.zrevrank(keys.runs, run_id)
-    if place is not None:
-        return int(place) + 1
-    return int(client.zcount(keys.runs, f"({made_at}", "+inf")) if made_at.isdecimal() else 0
+    found = _PLACE.fullmatch(after)
+    if found is None:
+        raise MessageInvalid(f"{after[:40]!r} is no place in the list; take `next` of a page", field="after")
+    place = client.zrevrank(keys.runs, found["run"])
+    return int(client.zcount(keys.runs, f"({found['made_at']}", "+inf")) if place is None else int(place) + 1
 
 
 def _matches(text: str, run_id: str, workflow: str | None) -> bool:

@@ -192,7 +192,8 @@ def oauth_user(cookie_secret: Any, pattern: str) -> Callable[[HTTPServerRequest]
 def _once_more(request: HTTPServerRequest) -> str:
     """The address for whoever has clicked on a page of another site: a browser sends no strict cookie with that.
 
-    It is another address, because to ask for the same one again counts as coming from that site still.
+    It is another address: to the same one, where it ends in `#step=...`, a browser sends no request, and a parameter
+    shows who has asked before, so that nobody goes round in circles.
     """
     site, mode = request.headers.get("Sec-Fetch-Site"), request.headers.get("Sec-Fetch-Mode")
     if request.method != "GET" or mode != "navigate" or site not in ("cross-site", "same-site"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from flower.utils.authentication import authenticate
@@ -71,3 +73,15 @@ def test_a_pattern_of_addresses_means_the_whole_address(case: Case, project: Pro
     for pattern in (".*", "*", ".*@*", ".*@example.*", "(.*)@(.*)"):
         done = project.call("flower", f"--auth={pattern}", "--auth_provider=x", "--port", "0")
         assert done.returncode == 2, pattern
+
+
+def test_what_flower_keeps_is_for_this_user_whatever_the_umask(project: Project, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with flower(project, "--persistent=True", f"--db={tmp_path / 'tasks'}"):
+            pass  # it writes when it ends
+    finally:
+        os.umask(before)
+    kept = list(tmp_path.iterdir())
+    assert kept
+    assert [path.name for path in kept if path.stat().st_mode & 0o077] == []

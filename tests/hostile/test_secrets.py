@@ -124,7 +124,11 @@ class Camp:
     modes: dict[str, int] = field(default_factory=dict)
 
     def where(self, canary: str) -> list[str]:
-        return [name for name, text in self.places.items() if canary in text]
+        """The places, each with the line in which it is first."""
+        return [
+            f"{name}: {next(line for line in text.split(chr(10)) if canary in line)[:300]}"
+            for name, text in self.places.items() if canary in text
+        ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +215,7 @@ def test_a_secret_is_found_nowhere(case: Case, camp: Camp) -> None:
         assert camp.where(canary) == []
     # What stands in a file is no secret, yet no log, no event and nothing of Flower's own tells what steps are given.
     shown = camp.where(LITERAL)
-    assert "the server's keys" in shown, "the search finds what is there"
+    assert any(name.startswith("the server's keys") for name in shown), "the search finds what is there"
     assert "echo.say" in camp.places[f"/task/{camp.run_id}:say"], "and Flower has seen the step"
     input_of_a_step = f"/workflows/api/runs/{camp.run_id}/steps"
     assert not [name for name in shown if not name.startswith(("the server", input_of_a_step))]

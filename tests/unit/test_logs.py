@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from orchestrator.agents import loop
 from orchestrator.cli.log_lines import JsonLines, TextLines
-from orchestrator.logs import Subject, about
+from orchestrator.logs import Discreet, Subject, about
 
 STEP = Subject("writer", 2, run="r1", step="draft")
 OTHER = Subject("editor", 1, run="r2", step="edit")
@@ -168,3 +169,17 @@ def test_a_json_line_is_one_line_of_plain_ascii(written: Callable) -> None:
     assert lines[0].isascii()
     assert "\n" not in lines[0]
     assert json.loads(lines[0])["message"] == "a\nb \x9b \ud800 語"
+
+
+def test_what_a_handler_prints_leaves_out_what_must_not_be_told() -> None:
+    stream = io.StringIO()
+    printed = Discreet(stream)
+    with about(Subject("writer", 1, run="r1", step="a", redact=lambda text: text.replace("hush", "***"))):
+        print("it is hush", file=printed)
+        printed.writelines(["hush", "\n"])
+        thread = threading.Thread(target=print, args=("hush",), kwargs={"file": printed})
+        thread.start()
+        thread.join()
+    print("hush", file=printed)
+    assert stream.getvalue() == "it is ***\n***\n***\nhush\n"
+    assert printed.getvalue() == stream.getvalue(), "the rest is the stream's"
