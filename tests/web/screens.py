@@ -16,6 +16,7 @@ from tests.web.browsing import Window, chromium, flower
 from tests.web.scenes import Scenes, studio
 
 WIDE, SMALL = {"width": 1280, "height": 720}, {"width": 1100, "height": 640}
+TALL = {"width": 1280, "height": 1000}  # of the page of a run
 NARROW = {"width": 390, "height": 844}
 LIGHT: dict[str, Any] = {"viewport": WIDE, "color_scheme": "light"}
 DARK: dict[str, Any] = {"viewport": WIDE, "color_scheme": "dark"}
@@ -35,9 +36,10 @@ def main(folder: Path) -> None:
         scenes = Scenes(crew)
         for name, path in scenes.pages.items():
             for suffix, look in LOOKS.items():
-                camera.take(name + suffix, path, look)
+                tall = {"viewport": TALL} if name.startswith("run") and look is not SLIM else {}
+                camera.take(name + suffix, path, look | tall)
         camera.take("run-step", f"{scenes.pages['run']}#step=check-facts", DARK | {"viewport": SMALL})
-        camera.take("run-1000-steps", f"/workflows/{_thousand(crew).id}", LIGHT)
+        camera.take("run-1000-steps", f"/workflows/{_thousand(crew).id}", LIGHT | {"viewport": TALL})
         task = f"/task/{scenes.waits.id}:score"
         wait_until(lambda: window.page.request.get(window.origin + task).ok, what="Flower's task", timeout_s=20)
         for name, path in (("workers", "/workers"), ("tasks", "/tasks"), ("task", task)):

@@ -73,6 +73,22 @@ def test_the_page_goes_on_by_itself_when_the_store_is_back(alone: Team, browser:
         window.close()
 
 
+def test_the_list_of_runs_says_when_it_is_not_fresh(alone: Team, browser: Browser) -> None:
+    run = alone.submit(WAITS)
+    with flower(alone) as link:
+        window = Window(browser, link)
+        window.page.goto(link)
+        page = window.open("/workflows")
+        with store_stopped(alone):
+            expect(page.locator("#stale")).to_have_text(
+                "These rows are not fresh: the store does not answer.", timeout=BACK_MS
+            )
+        run.pause()
+        expect(page.locator("[data-cell=status]")).to_have_text("paused", timeout=BACK_MS)
+        expect(page.locator("#stale")).to_be_hidden()
+        window.close()
+
+
 def test_the_page_says_that_the_session_has_ended_and_goes_on_with_the_next_link(alone: Team, browser: Browser) -> None:
     run = alone.submit(WAITS)
     with flower(alone) as link:

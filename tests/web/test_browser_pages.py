@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from orchestrator import StepState
 from tests.acceptance.team import Team
 from tests.waiting import wait_until
 from tests.web.browsing import Window, flower
@@ -16,6 +17,9 @@ from tests.web.scenes import Scenes, studio
 from tests.web.studio import HOSTILE, LONG
 
 NARROW = {"width": 390, "height": 844}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"}, "dark": {"color_scheme": "dark"}, "narrow": {"viewport": NARROW},
+}  # fmt: skip
 #: Pages on which what somebody wrote is shown, and how often at least.
 WRITTEN = {"runs": 1, "run-evil": 2, "agents": 1, "messages": 3, "message": 1, "message-dead": 3, "thread": 2,
            "dead-letters": 1, "handoff": 1, "handoff-declined": 1}  # fmt: skip
@@ -43,17 +47,14 @@ def scenes(house: Team, opened: tuple[str, Any]) -> Scenes:
     return Scenes(house)
 
 
-def test_nothing_breaks_wcag_aa_on_any_page_in_light_dark_and_narrow(
-    scenes: Scenes, window: Windows, axe: str
-) -> None:
-    for options in ({"color_scheme": "light"}, {"color_scheme": "dark"}, {"viewport": NARROW}):
-        made = window(**options)
-        for name, path in scenes.pages.items():
-            made.open(path)
-            assert made.violations(axe) == [], f"{name}, {options}"
-        expect(made.page.locator("h1")).to_have_text("Not Found")
-        assert [text for text in made.complaints if "404" in text] == made.complaints, "the page of an error is one"
-        made.complaints.clear()
+@pytest.mark.parametrize("look", LOOKS)
+def test_nothing_breaks_wcag_aa_on_any_page(scenes: Scenes, window: Windows, axe: str, look: str) -> None:
+    made = window(**LOOKS[look])
+    for name, path in scenes.pages.items():
+        made.open(path)
+        assert made.violations(axe) == [], name
+    assert all("404" in text for text in made.complaints), "of the page of an error"
+    made.complaints.clear()
 
 
 def test_no_page_is_wider_than_its_window(scenes: Scenes, window: Windows) -> None:
@@ -107,6 +108,22 @@ def test_edges_through_boxes_of_one_step_are_straight_and_what_goes_on_can_be_se
         axes.append(round(found["y"] + found["height"] / 2))
     assert len(set(axes)) == 1, axes
     expect(page.locator("#graph [data-unit=route] .box-title").first).to_contain_text("route — ✓ decided")
+
+
+def test_a_chain_of_a_thousand_steps_opens_at_the_one_that_waits(house: Team, window: Windows) -> None:
+    before, after = (
+        "".join(f"  - {{id: {name}{n}, set: {{n: {n}}}}}\n" for n in range(count))
+        for name, count in (("s", 700), ("t", 300))
+    )
+    run = house.submit(f"steps:\n{before}  - {{id: ask, wait: {{signal: go}}}}\n{after}")
+    house.wait_for_state(run, "ask", StepState.WAITING)
+    page = window(viewport={"width": 1360, "height": 1000}).open_run(run.id)
+    ask = page.locator("#graph [data-unit=ask]")
+    expect(ask).to_be_in_viewport()
+    page.locator("#graph").evaluate("(graph) => graph.scrollTo(0, 0)")
+    expect(ask).not_to_be_in_viewport()
+    page.get_by_role("button", name="Show what is going on").click()
+    expect(ask).to_be_in_viewport()
 
 
 def test_agents_are_shown_with_presence_queues_capabilities_and_throughput(

@@ -1,13 +1,13 @@
 // Keeps the list of runs fresh: states, progress and times of the rows that are there. New runs are only announced, so
 // that nothing moves under the pointer.
 
-import { api } from "./server.js";
+import { api, AWAY, REASONS } from "./server.js";
 import { age, duration } from "./times.js";
 
 const EVERY_MS = 3000;
 const table = document.getElementById("runs");
 const rows = new Map([...table.querySelectorAll("tr[data-run]")].map((row) => [row.dataset.run, row]));
-const news = document.getElementById("news");
+const news = document.getElementById("news"), stale = document.getElementById("stale");
 const first = table.dataset.first === "true";
 
 const cell = (row, name) => row.querySelector(`[data-cell=${name}]`);
@@ -63,8 +63,12 @@ const refresh = async () => {
   const asked = [...new URLSearchParams(location.search)];
   const known = ["status", "workflow", "search", "after"];
   const query = new URLSearchParams(asked.filter(([name, value]) => value && known.includes(name)));
-  const answer = await fetch(api(`runs?${query}`), { headers: { Accept: "application/json" } });
-  if (!answer.ok) return;
+  const answer = await fetch(api(`runs?${query}`), { headers: { Accept: "application/json" } }).catch(() => null);
+  stale.classList.toggle("hidden", Boolean(answer?.ok));
+  if (!answer?.ok) {
+    write(stale, `These rows are not fresh: ${REASONS[answer?.status] ?? AWAY}.`);
+    return;
+  }
   for (const run of (await answer.json()).runs) {
     const row = rows.get(run.run_id);
     if (row) show(row, run);
