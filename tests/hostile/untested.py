@@ -1,3 +1,6 @@
 """Hostile inputs without a test, each with the reason. docs/security.md lists the same."""
 
-UNTESTED: dict[str, str] = {}
+UNTESTED: dict[str, str] = {
+    "T-02": "there is no MCP server: no tool of ours is offered to a model",
+    "T-05": "there are no agent cards and no descriptions of tools that an agent would approve",
+}
