@@ -24,7 +24,7 @@ def compile_bytes(data: bytes) -> None:
     try:
         compile_workflow(load_workflow("fuzz.yaml", text=text, limits=LIMITS), limits=LIMITS)
     except WorkflowInvalid as invalid:
-        lines = text.count("\n") + text.count("\r") + text.count("\x85") + text.count("\u2028") + text.count("\u2029") + 1
+        lines = 1 + sum(map(text.count, "\n\r\x85\u2028\u2029"))
         for problem in invalid.problems:
             told = str(problem)
             assert "\n" not in told, told
