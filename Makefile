@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-rabbitmq faults lint bench kills storm generated scale limits clean
+.PHONY: demo test test-fast test-rabbitmq faults fuzz lint bench kills storm generated scale limits clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -26,6 +26,12 @@ test-rabbitmq: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/faults --ignore=tests/faults/test_report.py --faults --faults-results=tests/faults/results -n 2 --dist worksteal --session-timeout=3300 $(TESTS); \
 	  code=$$?; $(BIN)/python -m tests.faults.report && exit $$code
+
+# A minute of coverage-guided fuzzing of what reads definition files; what it finds is kept in build/fuzz.
+fuzz: $(VENV)/.installed-fuzz
+	@mkdir -p build/fuzz/corpus
+	@$(BIN)/python -m tests.fuzz.loader -max_total_time=60 -max_len=4096 -timeout=5 -rss_limit_mb=1024 \
+	  -dict=tests/fuzz/yaml.dict -artifact_prefix=build/fuzz/ build/fuzz/corpus workflows workflows/patterns
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
@@ -86,3 +92,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@$(BIN)/python -m compileall -q orchestrator workers  # or every start compiles, where PYTHONDONTWRITEBYTECODE is set
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-fuzz: tests/fuzz/requirements.txt $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@

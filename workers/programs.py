@@ -34,9 +34,9 @@ class ProgramStopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a program may run, in seconds, how many bytes it may print, and what all its processes together may hold.
+    """How long a program may run, in seconds, how many bytes it may print, and what its processes together may hold.
 
-    The last two are kept on Linux only. Not the kernel's limits of processes: those count what else the user runs, let
+    The last two are kept on Linux only. The kernel's own limits would not do: they count what else the user runs, let
     root go on, and take address space for memory, of which many languages reserve far more than they use.
     """
 
@@ -73,7 +73,8 @@ def run_program(
         env: the whole environment of the program, its PATH is where it is looked for.
         cancelled: asked every few seconds; once true, the program is ended.
     Raises:
-        Fatal: it cannot be started, or printed or took too much. TimeoutError: it took too long. ProgramStopped: cancelled.
+        Fatal: it cannot be started, or printed or held too much. TimeoutError: it took too long.
+        ProgramStopped: cancelled.
     """
     process = _start(argv, env, cwd)
     try:

@@ -96,11 +96,11 @@ def _modules(source: str) -> Iterator[ModuleType]:
 
 def _import_package(folder: Path) -> Iterator[ModuleType]:
     _on_path(folder.parent)
+    _load(folder.name, folder / "__init__.py", folder)  # it was named by its path, so no other of its name is meant
     yield from _import_module(folder.name)
 
 
 def _import_module(name: str) -> Iterator[ModuleType]:
-    # The working directory belongs to the user, as it does for `python -m` and for Celery's -A.
     _on_path(Path.cwd())
     with _explained(name):
         module = importlib.import_module(name)
@@ -114,11 +114,16 @@ def _import_module(name: str) -> Iterator[ModuleType]:
 
 def _import_file(file: Path) -> ModuleType:
     file = file.resolve()
-    name = f"agents_of_{abs(hash(str(file))):x}_{file.stem}"
+    _on_path(file.parent)
+    return _load(f"agents_of_{abs(hash(str(file))):x}_{file.stem}", file)
+
+
+def _load(name: str, file: Path, folder: Path | None = None) -> ModuleType:
+    """The module of a file under a name, imported once; with `folder`, the package of that folder."""
     if name in sys.modules:
         return sys.modules[name]
-    _on_path(file.parent)
-    spec = importlib.util.spec_from_file_location(name, file)
+    within = None if folder is None else [str(folder)]
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=within)
     assert spec is not None, file
     assert spec.loader is not None, file
     module = importlib.util.module_from_spec(spec)
@@ -137,8 +142,9 @@ def _agents_in(module: ModuleType) -> Iterator[Agent]:
 
 
 def _on_path(folder: Path) -> None:
+    # Last: a file that happens to be called `redis.py` must not stand for the library.
     if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+        sys.path.append(str(folder))
 
 
 class _explained:

@@ -27,7 +27,7 @@ def say(text: Any) -> dict[str, Any]:
 
 def told(text: str) -> list[str]:
     """The mistakes of a step that gets the text, with a step `a` before and one `later` after it."""
-    step = "{id: b, agent: echo, task: say, with: {text: %s}}" % _quoted(text)
+    step = f"{{id: b, agent: echo, task: say, with: {{text: {_quoted(text)}}}}}"
     steps = f"- {{id: a, set: {{x: 1}}}}\n- {step}\n- {{id: later, set: {{}}}}\n"
     return [problem.message for problem in problems_of(steps, None)]
 

@@ -18,8 +18,11 @@ from tests.acceptance.team import Team, team
 from tests.hostile.cases import Case
 from tests.waiting import wait_until
 
-ECHO = "steps:\n  - {id: e, agent: hand, task: echo, with: {value: '${{ inputs.v }}'}}\noutputs: {v: '${{ steps.e.output }}'}"
-FLOW = f"inputs: {{v: {{}}}}\n{ECHO}"
+FLOW = """
+inputs: {v: {}}
+steps: [{id: e, agent: hand, task: echo, with: {value: '${{ inputs.v }}'}}]
+outputs: {v: '${{ steps.e.output }}'}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def test_what_steps_leave_behind_travels_by_reference(crew: Team) -> None:
     steps = "".join(
         f"  - {{id: s{at}, agent: hand, task: large, with: {{size: {200 * kib}}}}}\n" for at in range(50)
     )
-    read = ", ".join("${{ steps.s%d.output }}" % at for at in range(50))
+    read = ", ".join(f"${{{{ steps.s{at}.output }}}}" for at in range(50))
     run = crew.run(f"steps:\n{steps}  - {{id: all, set: {{text: '{read}'}}}}\n", timeout_s=60)
     document = run.document()
     assert document["status"] == "failed"
@@ -190,7 +193,7 @@ def test_what_is_no_envelope_goes_into_quarantine(case: Case, crew: Team) -> Non
 @pytest.mark.hostile("S-17")
 def test_metadata_has_a_size_and_no_power(case: Case, crew: Team) -> None:
     for value in case.variants:
-        with pytest.raises(MessageInvalid, match="metadata is .* the limit is 65,536"):
+        with pytest.raises(MessageInvalid, match=r"metadata is .* the limit is 65,536"):
             crew.client.send("ear", "x", metadata=value)
     taken = {"sender": "boss", "from": "boss", "retries": 99, "queue": "agent.hand", "to_agent": "hand"}
     receipt = crew.client.send("ear", "x", metadata=taken)

@@ -3,4 +3,6 @@
 UNTESTED: dict[str, str] = {
     "H-09": "no webhook comes in: a run is started by a command, the API or a schedule",
     "W-12": "nothing is exported as CSV",
+    "T-02": "there is no MCP server: no tool of ours is offered to a model",
+    "T-05": "there are no agent cards and no descriptions of tools that an agent would approve",
 }
