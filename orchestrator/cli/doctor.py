@@ -49,7 +49,7 @@ def doctor(agents: options.Agents = None, as_json: options.AsJson = False) -> No
     Looks at the server of ORCHESTRATOR_URL, or starts the private one to look at it.
     """
     settings = options.load_settings(agents)
-    findings = [*_installation(), *_state_folder(settings), *_agents(settings), _messages(settings)]
+    findings = [*_installation(), *_state_folder(settings), *_agents(settings), judge_signing(settings)]
     reachable = True
     try:
         with Client(settings) as client, guard(client.url):
@@ -108,7 +108,7 @@ def _agents(settings: Settings) -> Iterator[Finding]:
         yield Finding("agents", "ok", f"{len(registry.names)}: {', '.join(registry.names)}")
 
 
-def _messages(settings: Settings) -> Finding:
+def judge_signing(settings: Settings) -> Finding:
     """Whether messages are signed."""
     key = read_key(settings.key_file) if settings.key_file else None
     if key is not None:

@@ -157,13 +157,17 @@ class AgentCommunicator:
             await self.stop()
 
     async def start(self) -> None:
-        """Register and announce the agent, and receive if there is a handler. Raises StoreUnavailable."""
+        """Register and announce the agent, and receive if there is a handler.
+
+        Raises:
+            StoreUnavailable. NotYourMessage: the key of this process is of another agent.
+        """
         await self.bus.connect()
         if self._receiver is not None:
             return
         office = self.bus.office
-        await self.bus.call(office.directory.register, self.name)
         receiver = Receiver(office, self.name, boxes_of(self.name)[:1], announce=True)
+        await self.bus.call(office.directory.register, self.name)
         if self._handler is None:
             await self.bus.call(receiver.open)
         else:

@@ -34,7 +34,7 @@ class InterAgentBus:
     Args:
         settings: default: the environment, `celeryconfig.py`, or the embedded server.
     Raises:
-        StoreUnavailable: the server does not answer.
+        StoreUnavailable: the server does not answer. NotYourMessage: the key of this process is of another agent.
     """
 
     def __init__(self, agent_id: str, settings: Settings | None = None, *, capabilities: Iterable[str] = ()) -> None:
@@ -46,8 +46,8 @@ class InterAgentBus:
         self._lock = threading.Lock()
         self._receiving = False
         with guard(self.client.url):
-            self.office.directory.register(agent_id, capabilities)
             self._receiver = Receiver(self.office, agent_id, boxes_of(agent_id), announce=True)
+            self.office.directory.register(agent_id, capabilities)
             self._receiver.open()
 
     # --- send ------------------------------------------------------------------------------------------------

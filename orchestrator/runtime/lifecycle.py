@@ -42,7 +42,7 @@ class Lifecycle(bootsteps.StartStopStep):  # type: ignore[misc]
         self._threads: list[threading.Thread] = []
         self._parts: list[Heartbeat | Keeper | Undertaker] = []
         _refuse_strangers(parent.app)
-        _check_key(parent.app.engine.settings)
+        check_key(parent.app.engine.settings)
 
     def start(self, worker: Any) -> None:
         engine = worker.app.engine
@@ -119,7 +119,7 @@ def _refuse_strangers(app: Any) -> None:
             raise SystemExit(f"No agent {agent!r} in {sources}: set ORCHESTRATOR_AGENTS to the file that defines it.")
 
 
-def _check_key(settings: Settings) -> None:
+def check_key(settings: Settings) -> None:
     """A worker speaks for the agents it serves and checks what all others say: it needs the key of the installation."""
     if settings.key_file is not None and (agent := read_key(settings.key_file).agent) is not None:
         raise SystemExit(f"ORCHESTRATOR_KEY_FILE: that is the key of {agent}; a worker needs the installation's.")

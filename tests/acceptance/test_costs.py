@@ -11,6 +11,8 @@ from dataclasses import astuple, dataclass
 
 import pytest
 
+from orchestrator import Client
+from orchestrator.identity import Key, write_key
 from orchestrator.workflow.plan import Plan, PlanStep
 from tests.acceptance.broker import ON_RABBITMQ
 from tests.acceptance.team import Team, team
@@ -102,3 +104,21 @@ def test_sending_a_message_is_one_round_trip(crew: Team) -> None:
     crew.client.office.directory.register("nobody")
     cost = cost_of(crew, lambda: [crew.client.send("nobody", "x" * 200) for _ in range(STEPS)], STEPS)
     check(cost, round_trips=1.2, commands=16, sent_bytes=1500)
+
+
+def test_a_signature_costs_no_round_trip(crew: Team) -> None:
+    write_key(crew.folder / "installation.key", Key.new())
+    client = Client(crew.settings.model_copy(update={"key_file": crew.folder / "installation.key"}))
+    client.office.directory.register("nobody")
+    cost = cost_of(crew, lambda: [client.send("nobody", "x" * 200) for _ in range(STEPS)], STEPS)
+    check(cost, round_trips=1.2, commands=17, sent_bytes=1600)
+
+    def receive() -> None:
+        inbox = client.office.inbox
+        for _ in range(STEPS):
+            taken = inbox.claim(["nobody"], receiver="r", lease_ms=60_000)
+            assert taken is not None
+            inbox.finish(taken.message.message_id, "acknowledged", receiver="r", box="nobody")
+
+    cost = cost_of(crew, receive, STEPS)
+    check(cost, round_trips=2.4, commands=33, sent_bytes=1450)

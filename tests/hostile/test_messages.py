@@ -65,7 +65,7 @@ def sent_at(monkeypatch: pytest.MonkeyPatch, hours_ago: float) -> None:
 
 
 @pytest.mark.hostile("M-01")
-def test_nobody_speaks_with_another_name(house: Installation, server: Any, tmp_path: Path) -> None:
+def test_nobody_speaks_with_another_name(house: Installation) -> None:
     intern = house.of("intern")
     for say in (
         lambda: intern.send("ada", "raise", sender="boss"),
@@ -75,30 +75,31 @@ def test_nobody_speaks_with_another_name(house: Installation, server: Any, tmp_p
         with pytest.raises(SenderMismatch, match="'boss' cannot be said with the key of 'intern'"):
             say()
     assert house.client.zcard(KEYS.inbox("ada")) == 0
-    # Written to the server by himself: a forged sender, his own signature under another name, an altered text or task.
-    good = intern.send("ada", "good morning", sender="intern").message_id
-    forgeries: dict[str, dict[str, str]] = {
-        "f1": {"from": "boss"},
-        "f2": {"body": '{"content":"raise"}'},
-        "f3": {"signature": ""},
-        "f4": {"signature": "1 1 " + "0" * 64},
-        "f5": {"priority": "emergency"},
-        "f6": {"task": "pay"},
-        "f7": {"type": "handoff"},
-        "f8": {"box": "bob", "to": "ada"},
-        "f9": {"envelope": '{"correlation_id":"x"}'},
-    }
-    for name, fields in forgeries.items():
-        house.copy_record(good, name, **fields)
-    assert [message.text for message in house.hear("ada")] == ["good morning"]
+    # Written to the server by himself: his own message, signed, and then another sender, text, task, inbox ...
+    forgeries: list[dict[str, str]] = [
+        {"from": "boss"}, {"to": "boss"}, {"body": '{"content":"raise"}'}, {"signature": ""},
+        {"signature": "1 1 " + "0" * 64}, {"priority": "emergency"}, {"task": "pay"}, {"type": "handoff"},
+        {"box": "bob"}, {"envelope": '{"correlation_id":"x"}'}, {"envelope": "{} "},
+    ]  # fmt: skip
+    forged = []
+    for fields in forgeries:
+        message_id = intern.send("ada", "good morning", sender="intern").message_id
+        house.client.hset(KEYS.message(message_id), mapping=fields)
+        if "box" in fields:
+            house.client.zadd(KEYS.inbox("bob"), {message_id: 1})
+            house.client.zrem(KEYS.inbox("ada"), message_id)
+        forged.append(message_id)
+    intern.send("ada", "good evening", sender="intern")
+    assert [message.text for message in house.hear("ada")] == ["good evening"]
     assert house.hear("bob") == []
     assert len(house.quarantined()) == len(forgeries)
     assert all(entry["reason"].startswith(BAD) for entry in house.quarantined())
-    forged = house.worker.inbox.read("f1")
-    assert (forged.state, forged.error and forged.error.type) == (MessageState.FAILED, "BadSignature")
+    for message_id in forged:
+        record = house.worker.inbox.read(message_id)
+        assert (record.state, record.error and record.error.type) == (MessageState.FAILED, "BadSignature")
     assert house.worker.inbox.dead_letters() == []
-    with pytest.raises(BadSignature, match="message f1 is not signed with the key of 'boss'"):
-        house.worker.replay("f1")
+    with pytest.raises(BadSignature, match="is not signed with the key of 'boss'"):
+        house.worker.replay(forged[0])
 
 
 def test_the_command_refuses_another_name_and_says_its_own(

@@ -17,7 +17,15 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.errors import MessageNotHeld, RunOver
 from orchestrator.messages import DeliveryOptions
 from orchestrator.records import MessageRecord, Order, StepError, StepRecord
-from orchestrator.states import MESSAGE_TRANSITIONS, RUN_TRANSITIONS, TRANSITIONS, MessageState, RunState, StepState
+from orchestrator.states import (
+    MESSAGE_TRANSITIONS,
+    RUN_TRANSITIONS,
+    TRANSITIONS,
+    HandoffState,
+    MessageState,
+    RunState,
+    StepState,
+)
 from orchestrator.store.directory import boxes_of
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.segments import dispatch_table
@@ -163,14 +171,25 @@ class Messages(RuleBasedStateMachine):
         record = self._one(at)
         if record is None or (outcome == "declined" and record.handoff is None):
             return
-        held = record.state is MessageState.DELIVERED and record.worker == worker
+        counts = self._counts(record, worker, attempt, outcome)
         try:
             self.office.inbox.finish(
                 record.message.message_id, outcome, receiver=worker, box=record.box, attempt=attempt,
                 delay_ms=delay_ms, error=None if outcome == "acknowledged" else ERROR,
             )  # fmt: skip
+            assert counts
         except MessageNotHeld:
-            assert not held or attempt != len(record.attempts) or outcome == "declined"
+            assert not counts
+
+    def _counts(self, record: MessageRecord, worker: str, attempt: int, outcome: str) -> bool:
+        """Whether this may end the message; or the worker only tells its outcome again, which changes nothing."""
+        if outcome == "declined":
+            return record.state is MessageState.PENDING and record.handoff is HandoffState.OFFERED
+        if record.state is MessageState.DELIVERED and record.worker == worker and attempt in (0, len(record.attempts)):
+            return True
+        kept: Any = self.office.inbox.client.hget(KEYS.message(record.message.message_id), f"a:{attempt}")
+        told = json.loads(kept or "{}")
+        return told.get("worker") == worker and "outcome" in told
 
     @rule(at=st.integers(0, 9), worker=workers, lease_ms=st.sampled_from([1, 60_000]))
     def extend(self, at: int, worker: str, lease_ms: int) -> None:
