@@ -17,7 +17,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from orchestrator.agents.agent import Agent
 from orchestrator.errors import AgentsNotLoadable, Problem, WorkflowInvalid
 from orchestrator.settings import Settings
-from orchestrator.workflow.loader import Place, in_words, place_of, read_text
+from orchestrator.workflow.file_text import read_text
+from orchestrator.workflow.loader import Place, in_words, place_of
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.spec import Model, Name, Timeout
 from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml

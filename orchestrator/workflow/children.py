@@ -10,9 +10,10 @@ from typing import Any
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
+from orchestrator.workflow.file_text import read_text
 from orchestrator.workflow.graph import Graph, Node
 from orchestrator.workflow.inputs import wrong_value
-from orchestrator.workflow.loader import LoadedWorkflow, load_workflow, read_text
+from orchestrator.workflow.loader import LoadedWorkflow, load_workflow
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.spec import Step

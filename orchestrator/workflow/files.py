@@ -7,7 +7,8 @@ from pathlib import Path
 from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
 from orchestrator.workflow.compiler import compile_workflow
-from orchestrator.workflow.loader import load_workflow, read_text
+from orchestrator.workflow.file_text import read_text
+from orchestrator.workflow.loader import load_workflow
 from orchestrator.workflow.plan import Plan
 
 _REMEMBERED = 100  # files

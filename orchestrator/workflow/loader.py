@@ -6,10 +6,8 @@ of YAML libraries lose lines, guess dates, and accept duplicate keys, tags and e
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.names import NAME, NAME_RULE
 from orchestrator.settings import Settings
+from orchestrator.workflow.file_text import invalid, read_text
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.spec import Branch, Input, Step, Workflow
 from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml
@@ -57,14 +56,14 @@ def load_workflow(source: str | Path, *, text: str | None = None, limits: Settin
     if text is None:
         text = read_text(Path(source), limits.max_definition_bytes)
     elif len(text.encode("utf-8", "surrogatepass")) > limits.max_definition_bytes:
-        raise _invalid(file, 0, f"is larger than {limits.max_definition_bytes:,} bytes")
+        raise invalid(file, 0, f"is larger than {limits.max_definition_bytes:,} bytes")
     try:
         value, lines = read_yaml(text)
     except YamlMistake as mistake:
-        raise _invalid(file, mistake.line, mistake.message) from None
+        raise invalid(file, mistake.line, mistake.message) from None
     if not isinstance(value, dict):
         wanted = "a workflow file is a mapping that starts with `name:` and has `steps:`"
-        raise _invalid(file, 1, f"{wanted}, and this is {_found(value)}")
+        raise invalid(file, 1, f"{wanted}, and this is {_found(value)}")
     return _fit(value, file, lines)
 
 
@@ -104,40 +103,6 @@ def _without(value: Json, places: set[Place], here: Place = ()) -> Json:
     if isinstance(value, list):
         return [_without(item, places, (*here, at)) for at, item in enumerate(value)]
     return value
-
-
-def read_text(path: Path, most: int, *, links: bool = True) -> str:
-    """The text of a file of at most `most` bytes; without `links` not of a link. Raises WorkflowInvalid."""
-    try:
-        data = _read(path, most, os.O_RDONLY if links else os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise _invalid(str(path), 0, "no such file") from None
-    except OSError as error:
-        raise _invalid(str(path), 0, f"cannot be read: {error.strerror}") from None
-    if len(data) > most:
-        raise _invalid(str(path), 0, f"is larger than {most:,} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _invalid(str(path), line, "is not UTF-8 text") from None
-
-
-def _read(path: Path, most: int, flags: int) -> bytes:
-    """At most a byte more than `most`. What is looked at is what is read, whatever becomes of its name meanwhile."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would wait for a writer
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not S_ISREG(mode):  # reading a pipe or a device might never end
-            raise _invalid(str(path), 0, "is a folder" if S_ISDIR(mode) else "is no regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most + 1)
-    finally:
-        os.close(descriptor)
-
-
-def _invalid(file: str, line: int, message: str) -> WorkflowInvalid:
-    return WorkflowInvalid([Problem(file, line, "", message)])
 
 
 _UNIONS = ("when", "foreach", "until", "for", "minimum", "maximum")

@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.errors import WorkflowInvalid
 from orchestrator.settings import Settings
-from orchestrator.workflow.loader import load_workflow, read_text
+from orchestrator.workflow.file_text import read_text
+from orchestrator.workflow.loader import load_workflow
 from tests.hostile.cases import Case
 from tests.hostile.measuring import compile_apart
 from tests.unit.workflow.texts import problems_of
