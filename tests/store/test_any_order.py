@@ -201,9 +201,8 @@ class Messages(RuleBasedStateMachine):
     @rule(at=st.integers(0, 9), kind=st.sampled_from(["lease", "due", "ttl"]), attempt=attempts, dead=st.booleans())
     def wake(self, at: int, kind: str, attempt: int, dead: bool) -> None:
         record = self._one(at)
-        if record is None or (kind == "ttl" and record.expires_at is None):
-            return
-        self.office.inbox.wake(kind, record.message.message_id, record.box, attempt, error=ERROR, dead=dead)
+        if record is not None:
+            self.office.inbox.wake(kind, record.message.message_id, record.box, attempt, error=ERROR, dead=dead)
 
     @rule(at=st.integers(0, 9))
     def replay(self, at: int) -> None:

@@ -102,6 +102,17 @@ def test_a_short_backlog_is_in_exact_order_however_long_it_is(office: PostOffice
     assert list(drain(office)) == [*map(str, range(3 * PASSED_OVER)), "low"]
 
 
+def test_a_timer_for_what_has_no_end_changes_nothing_and_is_forgotten(
+    office: PostOffice, send: Any, client: redis.Redis
+) -> None:
+    held, waiting = send(), send()
+    assert take(office, lease_ms=0).message.message_id == held.message_id  # until it is closed
+    client.zadd(KEYS.message_timers, {f"lease {held.message_id} ada 1": 1, f"ttl {waiting.message_id} ada 0": 1})
+    assert do_what_is_due(client, office) == 2
+    assert (held.status(), waiting.status()) == (MessageState.DELIVERED, MessageState.PENDING)
+    assert client.zrange(KEYS.message_timers, 0, -1) == []
+
+
 # --- states ---------------------------------------------------------------------------------------------------------
 
 

@@ -7,9 +7,11 @@
 local key, id, kind, attempt = KEYS[10], ARGV[2], ARGV[3], ARGV[4]
 local rec = load(key)
 local place = {KEYS[11], KEYS[12], KEYS[13], KEYS[14]}
+local lapses = ARGV[9] == '1' or (rec and rec.lease_until)   -- a message without a lease is held until it is closed
 local moot = not rec
-  or (kind == 'lease' and (rec.state ~= 'delivered' or rec.attempt ~= attempt))
+  or (kind == 'lease' and (rec.state ~= 'delivered' or rec.attempt ~= attempt or not lapses))
   or (kind ~= 'lease' and rec.state ~= 'pending')
+  or (kind == 'ttl' and not rec.expires_at)
 if moot then
   -- A message that is being handled when its ttl is over may finish; should it come back, it expires then.
   if not rec or kind ~= 'ttl' or rec.state ~= 'delivered' then forget(kind, id, ARGV[5], attempt) end
