@@ -45,7 +45,8 @@ class QoS(stock.QoS):
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
         """As in kombu, but the lock is given back without a script, which a server may forbid.
 
-        Should it have lapsed and be another worker's by then, two look at once; a message is put back once all the same.
+        Should it have lapsed and be another worker's by then, two look at once; each message is put back once all
+        the same.
         """
         self._vrestore_count += 1
         if (self._vrestore_count - 1) % (interval or 1):

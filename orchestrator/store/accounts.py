@@ -56,21 +56,28 @@ class Place:
 
     def worker(self) -> str:
         """Everything that is the installation's, and all that kombu keeps beside it."""
-        kombu = "~unacked* ~_kombu.binding.* ~celeryev* ~*celery.pidbox*"
+        kombu = "~unacked* ~_kombu.binding* ~celeryev* ~*celery.pidbox*"
         keys = f"{self._store} {self._queues} {kombu}"
-        return f"{_CONNECT} {_READ} {_WRITE} +publish +subscribe +psubscribe +unsubscribe +punsubscribe {keys} " \
-            f"{self._events} {self._control}"  # fmt: skip
+        channels = f"+publish +subscribe +psubscribe +unsubscribe +punsubscribe {self._events} {self._control}"
+        return f"{_CONNECT} {_READ} {_WRITE} {channels} {keys}"
 
     def client(self) -> str:
         """Submits, sends, receives and steers. It takes nothing off a queue and does not talk to workers."""
         return f"{_CONNECT} {_READ} {_WRITE} {self._store} {self._queues}"
 
     def monitor(self) -> str:
-        """Reads the installation, hears the events, asks workers, and notes that somebody asks for metrics."""
+        """Reads the installation, hears the events, asks workers, and notes that somebody asks for metrics.
+
+        What it may write is in the parts in brackets: kombu's lists of who listens, the answers of workers, that note.
+        """
         channels = f"+publish +subscribe +psubscribe +unsubscribe +punsubscribe {self._events} {self._control}"
-        replies = "(+sadd +srem +smembers +del +exists +lpush +blpop +pexpire +expire +llen +fcall" \
-            " ~_kombu.binding.* ~celeryev* ~*celery.pidbox*)"  # fmt: skip
-        return f"{_CONNECT} {_READ} {channels} {self._store} {self._queues} {replies} (+set ~{self.prefix}sums:asked)"
+        kombu = "~_kombu.binding* ~celeryev* ~*celery.pidbox*"
+        answers = f"(+sadd +srem +smembers +zadd +zrem +zrangebyscore +exists +del +lpush +lindex +ltrim +pexpire" \
+            f" +blpop +llen +multi +exec {kombu})"  # fmt: skip
+        # The pop names `unacked` among its keys also where it leaves it alone.
+        pop = f"(+fcall ~unacked ~unacked_index {kombu})"
+        note = f"(+set ~{self.prefix}sums:asked)"
+        return f"{_CONNECT} {_READ} {channels} {self._store} {self._queues} {answers} {pop} {note}"
 
     def admin(self) -> str:
         """Everything: loads the functions, changes settings and accounts."""

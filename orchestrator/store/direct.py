@@ -33,6 +33,11 @@ class Library:
     version: str
     text: str
 
+    @property
+    def name(self) -> str:
+        """What the server calls it."""
+        return self.text.partition("\n")[0].partition("name=")[2]
+
     def load(self, connection: Any) -> None:
         """Put it on the server. That it is there already is no error: another process was faster.
 
