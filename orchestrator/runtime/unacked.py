@@ -17,6 +17,7 @@ from uuid import uuid4
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 from kombu.transport.redis import bytes_to_str, loads
+from redis.exceptions import NoPermissionError
 
 from orchestrator.store.quarantine import Quarantine
 
@@ -52,8 +53,11 @@ class QoS(stock.QoS):
         if (self._vrestore_count - 1) % (interval or 1):
             return
         with self.channel.conn_or_acquire() as client:
-            if not client.set(self.unacked_mutex_key, "1", nx=True, ex=self.unacked_mutex_expire):
-                return
+            try:
+                if not client.set(self.unacked_mutex_key, "1", nx=True, ex=self.unacked_mutex_expire):
+                    return
+            except NoPermissionError:
+                return  # the account of one who only watches, Flower say: workers do it
             try:
                 for tag in client.zrange(
                     self.unacked_index_key, time() - self.visibility_timeout, 0,
