@@ -78,7 +78,7 @@ lock-check: $(VENV)/bin/python
 
 # Known vulnerabilities of what the lock names; asks the database of PyPI and fails where that cannot be reached.
 audit: $(VENV)/.installed-release
-	@$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.lock || \
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock || \
 	  { echo "make audit: vulnerable packages are above, or the database of vulnerabilities did not answer"; exit 1; }
 
 # What is in an installation by the lock, as CycloneDX, and under which licences.
