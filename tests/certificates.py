@@ -22,8 +22,9 @@ def make_certificate(
     (folder / "names").write_text(f"subjectAltName={names}")
     _openssl("req", *_NEW_KEY, "-keyout", folder / "server.key", "-out", folder / "server.csr",
              "-subj", "/CN=localhost")  # fmt: skip
-    _openssl("x509", "-req", "-in", folder / "server.csr", "-CA", authority, "-CAkey", authority.with_suffix(".key"),
-             "-CAcreateserial", "-days", str(days), "-extfile", folder / "names", "-out", folder / "server.pem")  # fmt: skip
+    _openssl("x509", "-req", "-in", folder / "server.csr", "-days", str(days), "-CA", authority,
+             "-CAkey", authority.with_suffix(".key"), "-CAcreateserial", "-extfile", folder / "names",
+             "-out", folder / "server.pem")  # fmt: skip
 
 
 def _openssl(*words: str | Path) -> None:

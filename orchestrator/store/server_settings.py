@@ -96,14 +96,16 @@ def judge_way(url: str | None) -> Iterator[Finding]:
     if url is None:
         return
     parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
     if parts.scheme in ("unix", "redis+socket") or (parts.scheme == "redis" and parts.hostname in _LOOPBACK):
         yield Finding("tls", "ok", "not needed on the way inside this machine")
     elif parts.scheme != "rediss":
         detail = f"what goes to {parts.hostname} is not encrypted, its password neither"
         yield Finding("tls", "warn", detail, "use rediss://, unless the network is private (docs/operations.md, TLS)")
-    elif dict(parse_qsl(parts.query)).get("ssl_cert_reqs", "required") != "required":
+    elif query.get("ssl_cert_reqs", "required") != "required" or "ssl_check_hostname" in query:
         detail = "the certificate of the server is not checked: anybody on the way may answer for it"
-        yield Finding("tls", "fail", detail, "take ssl_cert_reqs out of the URL; ssl_ca_certs names your own authority")
+        advice = "take ssl_cert_reqs and ssl_check_hostname out of the URL; ssl_ca_certs names your own authority"
+        yield Finding("tls", "fail", detail, advice)
     else:
         yield Finding("tls", "ok", "encrypted, the certificate is checked")
 

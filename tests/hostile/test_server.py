@@ -164,8 +164,8 @@ def _look_at_flower(crew: Team, url: str, run_id: str) -> None:
 
 
 def refused(client: redis.Redis, text: str) -> None:
-    """By the account; the server itself, before it looks at that, allows nobody DEBUG."""
-    with pytest.raises(redis.ResponseError, match="(?i)no permissions|DEBUG command not allowed"):
+    """By the account; the server itself, before it looks at that, allows nobody DEBUG and MODULE."""
+    with pytest.raises(redis.ResponseError, match=r"(?i)no permissions|(DEBUG|MODULE) command not allowed"):
         client.execute_command(*text.split())
 
 
@@ -287,6 +287,7 @@ def test_an_installation_leaves_the_keys_of_others_alone(case: Case, hardened: H
         ("redis://10.0.0.7:6379/0", "warn"), ("redis://redis:6379", "warn"), ("sentinel://a:26379,b:26379/m", "warn"),
         ("redis://127.0.0.1:6379", "ok"), ("redis+socket:///tmp/s", "ok"), ("rediss://redis.example:6380/0", "ok"),
         ("rediss://redis.example:6380/0?ssl_cert_reqs=none", "fail"),
+        ("rediss://redis.example:6380/0?ssl_check_hostname=false", "fail"),
     ],
 )  # fmt: skip
 def test_a_way_that_others_can_listen_on_is_named(url: str, status: str) -> None:
