@@ -60,7 +60,7 @@ class Hardened:
     def denied(self) -> set[tuple[str, str]]:
         """What was refused so far: (user, command or key)."""
         with self.client("admin") as admin:
-            return {(entry["username"], entry["object"]) for entry in admin.acl_log()}
+            return {(entry["username"], entry["object"]) for entry in admin.acl_log(128)}
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis-server"])
