@@ -12,7 +12,7 @@ import pytest
 from tests.certificates import make_authority, make_certificate
 from tests.faults.servers import Server, binary, free_port
 from tests.hostile.cases import Case
-from tests.hostile.test_server import command
+from tests.hostile.hardened import command
 
 pytestmark = pytest.mark.skipif(not (binary("redis-server") and shutil.which("openssl")), reason="needs redis-server")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -14,15 +13,15 @@ import pytest
 import redis
 
 from orchestrator import RunState
-from orchestrator.cli.hardening import write_accounts
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import ROLES, user_of
 from orchestrator.store.advisories import KNOWN_ON
 from orchestrator.store.connection import visit
 from orchestrator.store.server_settings import judge_patches, judge_settings, judge_way
 from tests.acceptance.team import Team
-from tests.faults.servers import Kind, Server, binary, free_port
+from tests.faults.servers import Server, binary, free_port
 from tests.hostile.cases import Case
+from tests.hostile.hardened import Hardened, command
 from tests.waiting import wait_until
 
 FORBIDDEN = (
@@ -32,35 +31,6 @@ FORBIDDEN = (
     "RESTORE k 0 x", "MIGRATE 127.0.0.1 1 k 0 1", "SAVE", "BGREWRITEAOF", "SWAPDB 0 1",
 )  # fmt: skip
 OUTSIDE = ("GET other", "HGETALL other", "SMEMBERS app:members", "ZRANGE teamb:inbox:x 0 -1")
-
-
-class Hardened:
-    """A server with exactly the files of `doctor --harden`, its functions loaded by the admin."""
-
-    def __init__(self, folder: Path, kind: Kind) -> None:
-        write_accounts(Settings(), folder / "accounts")
-        lines = (folder / "accounts" / "passwords").read_text().splitlines()
-        self.passwords = dict(line.split() for line in lines)
-        self.server = Server(folder / "server", kind=kind, tcp=True, include=str(folder / "accounts" / "server.conf"))
-
-    def url(self, role: str) -> str:
-        user = user_of(role)
-        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.server.port}/0"
-
-    def client(self, role: str) -> redis.Redis:
-        return redis.Redis.from_url(self.url(role), decode_responses=True)
-
-    def answers(self) -> bool:
-        try:
-            with self.client("admin") as admin:
-                return bool(admin.ping())
-        except redis.ConnectionError:
-            return False
-
-    def denied(self) -> set[tuple[str, str]]:
-        """What was refused so far: (user, command or key)."""
-        with self.client("admin") as admin:
-            return {(entry["username"], entry["object"]) for entry in admin.acl_log(128)}
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis-server"])
@@ -76,14 +46,6 @@ def hardened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield made
     finally:
         made.server.stop()
-
-
-def command(*words: str, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "ORCHESTRATOR_URL": url, "ORCHESTRATOR_DURABILITY": "always"}
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *words], cwd=folder, env=environment,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture
