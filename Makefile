@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-rabbitmq faults fuzz lint bench kills storm generated scale limits clean
+.PHONY: demo test test-fast test-rabbitmq faults fuzz lint lock lock-check audit sbom licences wheel bench kills storm generated scale limits clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
@@ -70,6 +70,37 @@ scale: $(VENV)/.installed
 limits: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.limits
 
+# requirements.lock: every package that an installation brings, with the hashes of its files. CI holds it against
+# pyproject.toml. To install by it: pip install --require-hashes -r requirements.lock, then pip install --no-deps ours.
+lock: $(VENV)/.installed-release
+	@$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --no-header --no-annotate --output-file requirements.lock pyproject.toml
+
+# An installation by the lock in an empty environment, where no package may run code.
+lock-check: $(VENV)/bin/python
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@build/lock/bin/pip check
+
+# Known vulnerabilities of what the lock names; asks the database of PyPI and fails where that cannot be reached.
+audit: $(VENV)/.installed-release
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock || \
+	  { echo "make audit: vulnerable packages are above, or the database of vulnerabilities did not answer"; exit 1; }
+
+# What is in an installation by the lock, as CycloneDX, and under which licences.
+sbom: $(VENV)/.installed-release
+	@$(BIN)/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON -o sbom.json
+
+licences: $(VENV)/.installed-release
+	@$(BIN)/pip-licenses --format=markdown
+
+# The wheel, with the same bytes each time: the times in it are those of the commit.
+DIST ?= dist
+wheel:
+	@rm -rf build  # setuptools would pack what an earlier build left there
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)} \
+	  $(PYTHON) -m pip wheel -q --disable-pip-version-check --no-deps -w $(DIST) .
+
 clean:
 	rm -rf $(VENV) .orchestrator build *.egg-info
 
@@ -95,4 +126,9 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-fuzz: tests/fuzz/requirements.txt $(VENV)/.installed-dev
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/.installed-release: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing with the tools for releases ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[release]'
 	@touch $@

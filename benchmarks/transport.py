@@ -27,7 +27,7 @@ IDLE_S = 6.0
 # What the clients send; everything else that commandstats counts happens inside the scripts or belongs to the task.
 SENT = {
     "stock": {"brpop", "multi", "exec", "zadd", "hset", "zrem", "hdel", "lpush"},
-    "ours": {"evalsha", "eval", "blpop"},
+    "ours": {"fcall", "blpop"},
 }
 
 

@@ -15,13 +15,16 @@ def make_authority(folder: Path, name: str) -> Path:
     return folder / f"{name}.pem"
 
 
-def make_certificate(folder: Path, authority: Path) -> None:
-    """`server.pem` and `server.key`, for localhost."""
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+def make_certificate(
+    folder: Path, authority: Path, *, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 2
+) -> None:
+    """`server.pem` and `server.key`, for localhost or other names; with negative days it has expired."""
+    (folder / "names").write_text(f"subjectAltName={names}")
     _openssl("req", *_NEW_KEY, "-keyout", folder / "server.key", "-out", folder / "server.csr",
              "-subj", "/CN=localhost")  # fmt: skip
-    _openssl("x509", "-req", "-in", folder / "server.csr", "-CA", authority, "-CAkey", authority.with_suffix(".key"),
-             "-CAcreateserial", "-days", "2", "-extfile", folder / "names", "-out", folder / "server.pem")  # fmt: skip
+    _openssl("x509", "-req", "-in", folder / "server.csr", "-days", str(days), "-CA", authority,
+             "-CAkey", authority.with_suffix(".key"), "-CAcreateserial", "-extfile", folder / "names",
+             "-out", folder / "server.pem")  # fmt: skip
 
 
 def _openssl(*words: str | Path) -> None:

@@ -7,23 +7,28 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import redis
 import typer
 from rich.text import Text
 
 from orchestrator.agents.loading import load_agents
 from orchestrator.cli import options
+from orchestrator.cli.hardening import write_accounts
 from orchestrator.cli.output import console, look, print_json
 from orchestrator.cli.text import moment, visible
 from orchestrator.client import Client
 from orchestrator.errors import AgentsNotLoadable, StoreUnavailable
 from orchestrator.identity import read_key
 from orchestrator.runtime.broker import describe
+from orchestrator.runtime.functions import LIBRARY
 from orchestrator.settings import Settings, mask_password
 from orchestrator.store.connection import guard, server_now_ms
 from orchestrator.store.founding import Founding
-from orchestrator.store.server_settings import Finding, judge_settings
+from orchestrator.store.scripts import library
+from orchestrator.store.server_settings import Finding, judge_patches, judge_settings
 from orchestrator.store.signatures import ADVICE
 
 PACKAGES = (
@@ -33,33 +38,48 @@ PACKAGES = (
 OLDEST = {"valkey": 8, "redis": 7}
 CLOCK_MS = 2000  # leases go by the server's clock; a larger difference only confuses people
 FAILED, NO_SERVER = 1, 4
+_LIBRARIES = (library(), LIBRARY)
 
 commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command(
     epilog="""\b
-Exit codes: 0 nothing fails (warnings may stand), 1 something fails,
-4 the server is not available.
+Exit codes: 0 nothing fails (warnings may stand, but with --strict),
+1 something fails, 2 --harden cannot write, 4 the server is not available.
 """
 )
-def doctor(agents: options.Agents = None, as_json: options.AsJson = False) -> None:
+def doctor(
+    agents: options.Agents = None,
+    as_json: options.AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure, too.")] = False,
+    load: Annotated[bool, typer.Option("--load", help="Put this version's functions on the server first.")] = False,
+    harden: Annotated[bool, typer.Option("--harden", help="Write accounts for a server, and look at nothing.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder for what --harden writes.")] = Path("server-accounts"),
+) -> None:
     """Check the installation, the server and the workers, and say what to do.
 
     Looks at the server of ORCHESTRATOR_URL, or starts the private one to look at it.
     """
     settings = options.load_settings(agents)
+    if harden:
+        written = [str(file) for file in write_accounts(settings, output)]
+        print_json({"files": written}) if as_json else print("\n".join(written))
+        return
     findings = [*_installation(), *_state_folder(settings), *_agents(settings), judge_signing(settings)]
     reachable = True
     try:
         with Client(settings) as client, guard(client.url):
+            if load:
+                _load_functions(client)
             findings += [*_server(client), *_workers(client)]
             reachable = _broker(client, findings)
     except StoreUnavailable as error:
         reachable = False
         advice = "start it, or unset ORCHESTRATOR_URL to use a private one" if settings.url else "look at its log"
         findings.append(Finding("server", "fail", error.message, advice))
-    failed = any(finding.status == "fail" for finding in findings)
+    bad = ("fail", "warn") if strict else ("fail",)
+    failed = any(finding.status in bad for finding in findings)
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
     else:
@@ -129,12 +149,37 @@ def _server(client: Client) -> Iterator[Finding]:
         yield Finding("server", "fail", where, "use Valkey 8 or Redis 7, or newer")
     else:
         yield Finding("server", "ok", where)
+    yield judge_patches(kind, version)
     yield from judge_settings(store, client.settings)
+    yield from _functions(store)
     yield from _founding(client)
     apart_ms = abs(server_now_ms(store) - time.time() * 1000)
     good = apart_ms < CLOCK_MS
     advice = "" if good else "let both machines ask a time server; leases go by the server's clock"
     yield Finding("clock", "ok" if good else "warn", f"{apart_ms / 1000:.1f} s from the server's", advice)
+
+
+def _load_functions(client: Client) -> None:
+    connection = client.store.client.connection_pool.get_connection()
+    try:
+        for functions in _LIBRARIES:
+            functions.load(connection)
+    finally:
+        client.store.client.connection_pool.release(connection)
+
+
+def _functions(store: redis.Redis) -> Iterator[Finding]:
+    """Whether the server has this version's functions; nothing where we may not ask."""
+    try:
+        found: Any = store.function_list()
+    except redis.ResponseError:
+        return
+    missing = [functions for functions in _LIBRARIES if functions.name not in str(found)]
+    if missing:
+        advice = "nothing, if workers may load them; else orchestrator doctor --load, as the server's admin"
+        yield Finding("functions", "ok", "those of this version are not there yet", advice)
+    else:
+        yield Finding("functions", "ok", "those of this version are there")
 
 
 def _founding(client: Client) -> Iterator[Finding]:

@@ -15,8 +15,6 @@ import json
 import logging
 from collections.abc import Callable
 from functools import cached_property
-from hashlib import sha1
-from importlib.resources import files
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -27,9 +25,10 @@ from kombu.transport import redis as stock
 from kombu.transport.redis import Empty, dumps
 
 from orchestrator.crashpoints import CrashPoint, reach
+from orchestrator.runtime.functions import LIBRARY, POP, PUSH, REFRESH, SWEEP
 from orchestrator.runtime.unacked import QoS, read_popped
 from orchestrator.store.connection import Reviving
-from orchestrator.store.direct import DirectScript, Post
+from orchestrator.store.direct import DirectFunction, Post, forgotten
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +38,10 @@ CONTROL_CHECK_S = 30
 ABANDON_S = 1.0  # how long a closing channel waits for the answer to a pop it has sent
 
 
-def _script(name: str) -> str:
-    # What is on a queue was accepted: it moves even when the server has no memory left for new work.
-    return "#!lua flags=allow-oom\n" + (files("orchestrator.runtime") / "lua" / f"{name}.lua").read_text("utf-8")
-
-
-PUSH, POP = _script("push"), _script("pop")
-POP_SHA = sha1(POP.encode()).hexdigest()
-
-
 class Request(NamedTuple):
     """One command that was sent on the connection that consumes; `queues` in the order of its keys."""
 
-    command: str  # EVALSHA or EVAL: a pop; BLPOP: waiting for a wake-up; EXISTS: whether there is anything to pop
+    command: str  # FCALL: a pop; BLPOP: waiting for a wake-up; EXISTS: whether there is anything to pop
     queues: tuple[str, ...] = ()
     tag: str = ""
 
@@ -73,7 +63,6 @@ class Channel(stock.Channel):
         self._request = Request("")
         self._look = True  # whether the next command is a pop
         self._ask = False  # or whether there is anything to pop
-        self._pop_known = True  # whether the server has the script, as far as this channel knows
         self._pooled: Any = None
         if args[0].client.transport_options.get("global_keyprefix"):
             raise ValueError("global_keyprefix does not reach the keys of scripts; use another database or server")
@@ -81,16 +70,29 @@ class Channel(stock.Channel):
         self._create_client()
 
     @cached_property
-    def _push(self) -> DirectScript:
-        return DirectScript(self._create_client(), PUSH)
+    def _push(self) -> DirectFunction:
+        return DirectFunction(self._create_client(), PUSH, LIBRARY)
 
     @cached_property
-    def _pop(self) -> DirectScript:
-        return DirectScript(self._create_client(), POP)
+    def _pop(self) -> DirectFunction:
+        return DirectFunction(self._create_client(), POP, LIBRARY)
 
     @cached_property
     def _post(self) -> Post:
         return Post(self._create_client())
+
+    @cached_property
+    def _refresh_binding(self) -> Callable[..., Any]:
+        return self._as_script(REFRESH)
+
+    @cached_property
+    def _sweep_bindings(self) -> Callable[..., Any]:
+        return self._as_script(SWEEP)
+
+    def _as_script(self, name: str) -> Callable[..., Any]:
+        """A function of the library, called as kombu calls its scripts."""
+        function = DirectFunction(self._create_client(), name, LIBRARY)
+        return lambda keys, args, client: function(keys, args)
 
     # --- publish ---
 
@@ -162,10 +164,9 @@ class Channel(stock.Channel):
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
         if self._look:
-            command, script = ("EVALSHA", POP_SHA) if self._pop_known else ("EVAL", POP)
-            self._request = Request(command, tuple(queues), str(uuid4()))
+            self._request = Request("FCALL", tuple(queues), str(uuid4()))
             keys, args = self._pop_arguments(queues, self._request.tag, self._unacknowledged)
-            self.client.connection.send_command(command, script, len(keys), *keys, *args)
+            self.client.connection.send_command("FCALL", POP, len(keys), *keys, *args)
         elif self._ask:
             self._request = Request("EXISTS")
             queued = [self._q_for_pri(queue, priority) for queue in queues for priority in self.priority_steps]
@@ -206,19 +207,26 @@ class Channel(stock.Channel):
     def _answer(self, **options: Any) -> Any:
         connection = self.client.connection
         try:
-            answer = self.client.parse_response(connection, self._request.command, **options)
-        except redis.exceptions.NoScriptError:
-            self._pop_known, self._look = False, True  # the server was restarted
-            raise Empty from None
+            return self.client.parse_response(connection, self._request.command, **options)
         except self.connection_errors:
             connection.disconnect()
             raise
         except redis.ResponseError as error:
+            if forgotten(error):
+                self._load(connection)
+                raise Empty from None
             # A replica, a full disk: asking again at once would be a hot loop, reconnecting is paced by Celery.
             connection.disconnect()
             raise redis.ConnectionError(f"the server refuses to hand out messages: {error}") from error
-        self._pop_known = True
-        return answer
+
+    def _load(self, connection: Any) -> None:
+        """Put the functions on a server that does not have them; the next command is the pop again."""
+        self._look = True
+        try:
+            LIBRARY.load(connection)
+        except redis.ResponseError as error:
+            connection.disconnect()
+            raise redis.ConnectionError(f"the server refuses to take the transport's functions: {error}") from error
 
     # --- acknowledge and restore ---
 

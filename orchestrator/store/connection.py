@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import redis
 from hiredis import pack_command
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -176,6 +177,8 @@ def _translated(error: redis.RedisError, url: str) -> OrchestratorError | None:
         return OutcomeUnknown(f"The server {masked} {told}: {_reason(error, url)}", url=masked)
     if isinstance(error, NETWORK_ERRORS):
         return StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked)
+    if isinstance(error, NoPermissionError):
+        return StoreUnavailable(f"The server {masked} does not permit it: {_reason(error, url)}", url=masked)
     if isinstance(error, redis.OutOfMemoryError):
         return QueueFull(f"The server {masked} has no memory left for new work", url=masked)
     if cannot_write(error):

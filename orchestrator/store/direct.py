@@ -1,14 +1,13 @@
-"""Scripts, functions and commands sent straight over a connection of the pool.
+"""Functions and commands sent straight over a connection of the pool.
 
-redis-py's client adds retries, hooks and metrics to every command; for the scripts of the hot path they cost as much
-as the script itself, and a script must not be repeated behind the caller's back anyway.
+redis-py's client adds retries, hooks and metrics to every command; for the functions of the hot path they cost as much
+as the function itself, and a function must not be repeated behind the caller's back anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
 from threading import Lock
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ConnectionError,
-    NoScriptError,
+    NoPermissionError,
     RedisError,
     ResponseError,
     TimeoutError,
@@ -24,20 +23,54 @@ from redis.exceptions import (
 
 
 class ReplyLost(ConnectionError):
-    """The script was sent and no answer came: the server may have run it."""
+    """The call was sent and no answer came: the server may have run it."""
 
 
-class DirectScript:
-    """One Lua script. The server keeps it; one that has forgotten is told again.
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The text of a library of functions for `FUNCTION LOAD`. `version`: a digest of it."""
+
+    version: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """What the server calls it."""
+        return self.text.partition("\n")[0].partition("name=")[2]
+
+    def load(self, connection: Any) -> None:
+        """Put it on the server. That it is there already is no error: another process was faster.
+
+        Raises:
+            NoPermissionError: the user may not, and says what to do.
+        """
+        connection.send_command("FUNCTION", "LOAD", self.text)
+        try:
+            connection.read_response()
+        except NoPermissionError as error:
+            raise NoPermissionError(f"{error}; `orchestrator doctor --load` as the server's admin does it") from None
+        except ResponseError as error:
+            if "already exists" not in str(error):
+                raise
+
+
+def forgotten(error: ResponseError) -> bool:
+    """Whether the server does not have the function: it is fresh, or another version's."""
+    return "Function not found" in str(error)
+
+
+class DirectFunction:
+    """One function of a library. The server keeps the library, also over a restart; one without it is told.
 
     Args:
         client: its connection pool is used.
+        name: of the function.
     """
 
-    def __init__(self, client: Any, source: str) -> None:
+    def __init__(self, client: Any, name: str, library: Library) -> None:
         self._pool = client.connection_pool
-        self._source = source
-        self._call = ("EVALSHA", sha1(source.encode()).hexdigest())
+        self._name = name
+        self._library = library
 
     def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run it and return its answer: one round trip.
@@ -67,33 +100,31 @@ class DirectScript:
 
     def _run(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
-            return self._ask(connection, *self._call, keys, args)
+            return self._ask(connection, self._name, keys, args)
         except ResponseError as error:
-            if not self._forgotten(error):
+            if not forgotten(error):
                 raise
         return self._tell(connection, keys, args)
 
     def _run_all(self, connection: Any, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        commands = [(*self._call, len(keys), *keys, *args) for keys, args in calls]
+        commands = [("FCALL", self._name, len(keys), *keys, *args) for keys, args in calls]
         connection.send_packed_command(connection.pack_commands(commands))
         answers = [_answer(connection) for _ in calls]
         for i, answer in enumerate(answers):
-            if isinstance(answer, ResponseError) and self._forgotten(answer):
+            if isinstance(answer, ResponseError) and forgotten(answer):
                 answers[i] = self._tell(connection, *calls[i])
             elif isinstance(answer, RedisError):
                 raise answer
         return answers
 
-    def _forgotten(self, error: ResponseError) -> bool:
-        return isinstance(error, NoScriptError)
-
     def _tell(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        return self._ask(connection, "EVAL", self._source, keys, args)
+        self._library.load(connection)
+        return self._ask(connection, self._name, keys, args)
 
     @staticmethod
-    def _ask(connection: Any, command: str, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    def _ask(connection: Any, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         # A connection that breaks while the command is sent leaves it incomplete, and the server runs no half one.
-        connection.send_command(command, script, len(keys), *keys, *args)
+        connection.send_command("FCALL", name, len(keys), *keys, *args)
         answer = _answer(connection)
         if isinstance(answer, RedisError):
             raise answer
@@ -108,38 +139,6 @@ def _answer(connection: Any) -> Any:
         return error
     except (ConnectionError, TimeoutError) as error:
         raise ReplyLost(f"no answer: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Library:
-    """The text of a library of functions for `FUNCTION LOAD`. `version`: a digest of it."""
-
-    version: str
-    text: str
-
-
-class DirectFunction(DirectScript):
-    """One function of a library, called as a script is. The server keeps the library, also over a restart.
-
-    Args:
-        name: of the function.
-    """
-
-    def __init__(self, client: Any, name: str, library: Library) -> None:
-        super().__init__(client, library.text)
-        self._call = ("FCALL", name)
-
-    def _forgotten(self, error: ResponseError) -> bool:
-        return "Function not found" in str(error)
-
-    def _tell(self, connection: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        connection.send_command("FUNCTION", "LOAD", self._source)
-        try:
-            connection.read_response()
-        except ResponseError as error:
-            if "already exists" not in str(error):  # another process was faster
-                raise
-        return self._ask(connection, *self._call, keys, args)
 
 
 def ask(client: Any, *command: Any) -> Any:

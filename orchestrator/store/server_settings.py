@@ -10,11 +10,13 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 
 from orchestrator.errors import ServerTooWeak, StoreUnavailable
 from orchestrator.settings import Settings, mask_password
+from orchestrator.store.advisories import KNOWN_ON, known_advisories, mended_release
 from orchestrator.store.connection import visit
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ def judge_settings(client: redis.Redis, settings: Settings) -> Iterator[Finding]
     if _in_cluster(client):
         detail = "a node of a Redis Cluster, which keeps what one script changes on several nodes"
         yield Finding("cluster", "fail", detail, "take a server without cluster mode; docs/scaling.md says why")
+    yield from judge_way(settings.url)
     config = _config(client)
     if not config:
         advice = "make sure that appendonly is yes, maxmemory-policy noeviction, and that it asks for a password"
@@ -86,6 +89,35 @@ def judge_settings(client: redis.Redis, settings: Settings) -> Iterator[Finding]
         yield _power_cut(config, settings)
     yield _eviction(config)
     yield _access(client, config)
+
+
+def judge_way(url: str | None) -> Iterator[Finding]:
+    """Whether what goes to the server of a URL can be read, or answered by another, on the way; nothing if embedded."""
+    if url is None:
+        return
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme in ("unix", "redis+socket") or (parts.scheme == "redis" and parts.hostname in _LOOPBACK):
+        yield Finding("tls", "ok", "not needed on the way inside this machine")
+    elif parts.scheme != "rediss":
+        detail = f"what goes to {parts.hostname} is not encrypted, its password neither"
+        yield Finding("tls", "warn", detail, "use rediss://, unless the network is private (docs/operations.md, TLS)")
+    elif query.get("ssl_cert_reqs", "required") != "required" or "ssl_check_hostname" in query:
+        detail = "the certificate of the server is not checked: anybody on the way may answer for it"
+        advice = "take ssl_cert_reqs and ssl_check_hostname out of the URL; ssl_ca_certs names your own authority"
+        yield Finding("tls", "fail", detail, advice)
+    else:
+        yield Finding("tls", "ok", "encrypted, the certificate is checked")
+
+
+def judge_patches(kind: str, version: str) -> Finding:
+    """Whether the version of a server is known to be vulnerable."""
+    known = known_advisories(kind, version)
+    if not known:
+        return Finding("patches", "ok", f"none missing that was known on {KNOWN_ON}")
+    detail = f"{kind} {version} is open to {', '.join(known)} (known on {KNOWN_ON})"
+    advice = f"install {mended_release(kind, version)} or newer; a distribution may have mended it under the old number"
+    return Finding("patches", "warn", detail, advice)
 
 
 def _config(client: redis.Redis) -> dict[str, str]:

@@ -19,7 +19,7 @@ from tests.acceptance.team import Team, team
 
 STEPS = 100
 TRIES = 8  # what heartbeats and pauses add is least in the cheapest
-ROUND_TRIPS = ("fcall", "evalsha", "blpop")
+ROUND_TRIPS = ("fcall", "blpop")
 pytestmark = pytest.mark.skipif(ON_RABBITMQ, reason="with another broker a step has its price there")
 
 

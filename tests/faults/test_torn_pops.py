@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from orchestrator.runtime.transport import POP_SHA
+from orchestrator.runtime.transport import POP
 from tests.faults.agents import NAMES
 from tests.faults.checker import Checker, summary
 from tests.faults.fleet import Fleet
@@ -34,7 +34,7 @@ def test_no_message_is_lost_between_the_queue_and_a_worker(trial: Trial) -> None
     back_s: dict[str, float] = {}
     for turn in range(-(-frozen // len(NAMES))):
         back_s |= freeze_publish_kill(fleet, trial, turn)
-    reset = ResetAfter(match=command("EVALSHA", POP_SHA), n=RESET_EVERY)
+    reset = ResetAfter(match=command("FCALL", POP), n=RESET_EVERY)
     with proxy.toxic(reset), trial.messages(fleet, resets * RESET_EVERY, to=NAMES, name="reset", rate=RATE):
         pass
     verdict = trial.judge(fleet)

@@ -16,7 +16,7 @@ from orchestrator.states import StepState
 from orchestrator.store import posting as posting_module
 from orchestrator.store import runs as runs_module
 from orchestrator.store.connection import guard
-from orchestrator.store.direct import DirectScript, ReplyLost
+from orchestrator.store.direct import DirectFunction, ReplyLost
 from orchestrator.store.patience import insist, within
 from orchestrator.store.runs import RunStore
 from orchestrator.store.timers import Timers
@@ -32,7 +32,7 @@ ERROR = StepError("ValueError", "no luck", "a", 1)
 def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """While the list holds something, an answer of a script is lost, and the list with it."""
     losses: list[str] = []
-    ask = DirectScript._ask
+    ask = DirectFunction._ask
 
     def lossy(*args: Any) -> Any:
         answer = ask(*args)
@@ -41,7 +41,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             raise ReplyLost("gone")
         return answer
 
-    monkeypatch.setattr(DirectScript, "_ask", staticmethod(lossy))
+    monkeypatch.setattr(DirectFunction, "_ask", staticmethod(lossy))
     return losses
 
 

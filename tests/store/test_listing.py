@@ -13,7 +13,7 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.records import Advance, StepError
 from orchestrator.states import RunState
 from orchestrator.store import listing, load
-from orchestrator.store.direct import DirectScript
+from orchestrator.store.direct import DirectFunction
 from orchestrator.store.directory import Directory
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import AgentInfo
@@ -29,7 +29,7 @@ class RoundTrips:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        scripts = ((DirectScript, "__call__"), (DirectScript, "many"))
+        scripts = ((DirectFunction, "__call__"), (DirectFunction, "many"))
         for owner, name in (*scripts, (Pipeline, "execute"), (redis.Redis, "execute_command")):
             monkeypatch.setattr(owner, name, self._counted(getattr(owner, name)))
 

@@ -34,9 +34,9 @@ def install(seed: int, share: float = SHARE) -> dict[str, int]:
     chance = random.Random(seed)
     counts = {"before_error": 0, "after_error": 0, "slow": 0}
     os.register_at_fork(after_in_child=lambda: chance.seed(seed * 1_000_003 + os.getpid()))
-    whole: Any = direct.DirectScript.__call__
+    whole: Any = direct.DirectFunction.__call__
 
-    def spoiled(script: direct.DirectScript, *arguments: Any) -> Any:
+    def spoiled(script: direct.DirectFunction, *arguments: Any) -> Any:
         drawn = chance.random() / share
         if drawn < 1:
             counts["before_error"] += 1
@@ -50,5 +50,5 @@ def install(seed: int, share: float = SHARE) -> dict[str, int]:
             raise REPLY_LOST("a fault of the test: it is done, and the answer is lost")
         return answer
 
-    direct.DirectScript.__call__ = spoiled  # type: ignore[method-assign, assignment]
+    direct.DirectFunction.__call__ = spoiled  # type: ignore[method-assign, assignment]
     return counts

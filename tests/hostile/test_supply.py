@@ -1,0 +1,73 @@
+"""What is installed with us, and what we give out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.hostile.cases import Case
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text()
+
+
+def locked() -> dict[str, tuple[str, int]]:
+    """package -> its version, and how many hashes it may have."""
+    found: dict[str, tuple[str, int]] = {}
+    for entry in re.split(r"\n(?=\S)", LOCK.strip()):
+        name, version = entry.split()[0].split("==")
+        found[canonicalize_name(name)] = (version, entry.count("--hash=sha256:"))
+    return found
+
+
+@pytest.mark.hostile("U-04")
+def test_every_dependency_has_a_reason_and_a_place_in_the_lock(case: Case) -> None:
+    reasons = (ROOT / "docs" / "decisions" / "0019-dependencies.md").read_text()
+    pins = locked()
+    assert all(hashes for _, hashes in pins.values())
+    for text in PROJECT["dependencies"]:
+        wanted = Requirement(text)
+        assert f"`{wanted.name}`" in reasons, wanted.name
+        version, _ = pins[canonicalize_name(wanted.name)]
+        assert wanted.specifier.contains(version), f"make lock: {wanted} is locked at {version}"
+    assert "://" not in LOCK, "a lock that names a host installs only where that is reached"
+    assert "--index-url" not in LOCK
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The wheel of this checkout, built twice."""
+    made = []
+    for number in (1, 2):
+        folder = tmp_path_factory.mktemp(f"wheel{number}")
+        words = ["make", "wheel", f"DIST={folder}", f"PYTHON={sys.executable}"]
+        subprocess.run(words, cwd=ROOT, check=True, timeout=110)
+        made += folder.glob("*.whl")
+    return made
+
+
+@pytest.mark.hostile("U-05")
+def test_the_wheel_is_the_same_twice_and_holds_the_packages_alone(case: Case, wheels: list[Path]) -> None:
+    first, second = wheels
+    assert sha256(first.read_bytes()).digest() == sha256(second.read_bytes()).digest()
+    with zipfile.ZipFile(first) as wheel:
+        names = wheel.namelist()
+        kinds = r"\.(py|lua|html|css|js|svg|png|woff2|ico|json|webmanifest)$|/py\.typed$"
+        strange = [
+            name for name in names
+            if not re.search(kinds, name) and not re.match(r"agent_orchestrator-[^/]+\.dist-info/", name)
+        ]  # fmt: skip
+        assert strange == []
+        assert {name.split("/")[0] for name in names} <= {"orchestrator", "workers", names[-1].split("/")[0]}
+        paths = re.compile(rb"PRIVATE KEY-----\n[A-Za-z0-9+/]|" + re.escape(str(ROOT).encode()) + rb"|/home/[a-z]+/\w")
+        assert [name for name in names if name.endswith(".py") and paths.search(wheel.read(name))] == []
