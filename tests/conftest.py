@@ -42,8 +42,6 @@ def client(server: embedded.EmbeddedServer) -> Iterator[redis.Redis]:
 def _may_stay(connection: redis.Redis, key: str) -> bool:
     if key in KEYS.permanent or key.startswith("t:agent."):  # a queue
         return True
-    if key.startswith("t:holds:"):
-        return True  # a heartbeat gives it one
     if key.startswith("t:plan:"):
         return int(connection.hget(key, "live") or 0) > 0
     if key.startswith("t:inbox:"):

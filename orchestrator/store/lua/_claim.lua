@@ -118,7 +118,7 @@ local function claim(id, rec)
   rec.lease_until = NOW + by.lease_ms
   save(id, rec)
   if by.pid ~= '0' then
-    redis.call('HSET', by.holds, by.pid, RUN_ID .. ' ' .. id)
+    hold(by.holds, by.pid, RUN_ID .. ' ' .. id, by.lease_ms)
     if let_go and let_go[1] == by.holds and let_go[2] == by.pid then let_go = nil end
   end
   timer(rec.lease_until, 'lease', RUN_ID, id, rec.attempt)

@@ -169,6 +169,11 @@ local function awaken(list)
   end
 end
 
+-- Note what a process of a worker holds. Its heartbeats keep that; a worker killed before the first leaves no key for ever.
+local function hold(holds, pid, what, lease_ms)
+  if redis.call('HSET', holds, pid, what) == 1 then redis.call('PEXPIRE', holds, 3 * lease_ms) end
+end
+
 local function wake_of(queue) return queue .. BETWEEN .. 'wake' end
 
 -- Put the Celery message of a step on its agent's queue. form: see envelopes.py.

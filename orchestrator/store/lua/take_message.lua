@@ -21,7 +21,7 @@ for _ = 1, MOST_VOID do
   redis.call('LTRIM', list, 0, -2)
   found = give({ARGV[5] .. box}, ring, '')
   if found then
-    if found[2] then redis.call('HSET', ARGV[12], ARGV[11], 'm ' .. found[1]) end
+    if found[2] then hold(ARGV[12], ARGV[11], 'm ' .. found[1], ARGV[3]) end
     break
   end
 end
