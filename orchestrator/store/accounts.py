@@ -39,7 +39,8 @@ class Place:
 
     @property
     def _store(self) -> str:
-        return f"~{self.prefix}* ~{QUARANTINE}"
+        # `~` alone is the empty key: what scripts get for a queue where they send nothing, or the broker is elsewhere.
+        return f"~{self.prefix}* ~{QUARANTINE} ~"
 
     @property
     def _queues(self) -> str:
@@ -62,8 +63,16 @@ class Place:
         return f"{_CONNECT} {_READ} {_WRITE} {channels} {keys}"
 
     def client(self) -> str:
-        """Submits, sends, receives and steers. It takes nothing off a queue and does not talk to workers."""
-        return f"{_CONNECT} {_READ} {_WRITE} {self._store} {self._queues}"
+        """Submits, sends, receives and steers. It puts on queues and takes nothing off; it does not talk to workers.
+
+        A function is given queues among its keys, so that calling one is a right of its own, with what it does inside.
+        """
+        put = f"(+lpush +exists +pexpire +llen +lrange +lindex {self._queues})"
+        call = f"(+fcall {self._store} {self._queues})"
+        # Celery declares a queue before it publishes, where the broker is another server.
+        queues = queue_of("*", self.prefix)
+        declare = f"~_kombu.binding.{queues} ~_kombu.binding_permanent.{queues}"
+        return f"{_CONNECT} {_READ} {_WRITE} {self._store} {put} {call} (+sadd {declare})"
 
     def monitor(self) -> str:
         """Reads the installation, hears the events, asks workers, and notes that somebody asks for metrics.

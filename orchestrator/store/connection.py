@@ -7,6 +7,7 @@ Nothing here knows a key or a script. Errors of the network leave this module, o
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
@@ -169,6 +170,10 @@ class guard(ContextDecorator):
             raise told from error
 
 
+#: What a function answers when its caller may not use a command or a key in it: Valkey's words, then Redis's.
+_REFUSED_INSIDE = re.compile(r"ACL failure in script|The user executing the script can't")
+
+
 def _translated(error: redis.RedisError, url: str) -> OrchestratorError | None:
     """None: it is neither the server's fault nor that of the way to it."""
     masked = mask_password(url)
@@ -177,7 +182,7 @@ def _translated(error: redis.RedisError, url: str) -> OrchestratorError | None:
         return OutcomeUnknown(f"The server {masked} {told}: {_reason(error, url)}", url=masked)
     if isinstance(error, NETWORK_ERRORS):
         return StoreUnavailable(f"The server {masked} does not answer: {_reason(error, url)}", url=masked)
-    if isinstance(error, NoPermissionError):
+    if isinstance(error, NoPermissionError) or _REFUSED_INSIDE.search(str(error)):
         return StoreUnavailable(f"The server {masked} does not permit it: {_reason(error, url)}", url=masked)
     if isinstance(error, redis.OutOfMemoryError):
         return QueueFull(f"The server {masked} has no memory left for new work", url=masked)

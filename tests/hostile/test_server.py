@@ -66,6 +66,7 @@ steps:
   - {id: each, foreach: [1, 2, 3], agent: hand, task: echo, with: {value: "${{ item }}"}}
   - {id: pause, wait: {for: 200ms}}
   - {id: b, agent: hand, task: echo, with: {value: "${{ steps.a.output + 1 }}"}}
+  - {id: c, agent: hand, task: speak, with: {text: hello}}
 """
 
 
@@ -74,6 +75,7 @@ def test_everything_works_with_the_accounts_as_they_are_shipped(hardened: Harden
         admin.acl_log_reset()
     run = crew.run(WORKFLOW)
     assert run.status() is RunState.SUCCEEDED
+    assert [line.text for line in run.logs()] == ["module: hello", "context: hello", "thread: hello"]
     assert crew.client.ask("echoer", "hello", timeout_s=10) == "heard hello"
     file = str(crew.write("steps:\n  - {id: a, agent: hand, task: echo, with: {value: 1}}"))
 
@@ -84,7 +86,7 @@ def test_everything_works_with_the_accounts_as_they_are_shipped(hardened: Harden
         ["broadcast", "hello"], ["handoff", "hand", "--task", "echo", "--with", '{"value": 1}', "--wait"],
         ["cancel", crew.submit("steps:\n  - {id: a, wait: {for: 1h}}").id],
     ]  # fmt: skip
-    by_monitor = [*by_client[:4], *by_client[5:8], ["schedules"]]
+    by_monitor = [*by_client[:4], *by_client[5:8], ["schedules"], ["top", "--json"]]
     for role, commands in (("client", by_client), ("monitor", by_monitor)):
         for words in commands:
             done = command(*words, url=hardened.url(role), folder=crew.folder)
@@ -94,6 +96,21 @@ def test_everything_works_with_the_accounts_as_they_are_shipped(hardened: Harden
     # Workers ask for the server's settings, which only the admin may see, and go on with a warning. Flower would put
     # back what has waited for its acknowledgement for a day, which workers do.
     assert hardened.denied() <= {(user_of("worker"), "config|get"), (user_of("monitor"), "unacked_mutex")}
+
+
+def test_a_broker_apart_works_with_the_same_accounts(hardened: Hardened, tmp_path: Path) -> None:
+    """Then Celery publishes what the scripts of the store send elsewhere."""
+    with hardened.client("admin") as admin:
+        admin.acl_log_reset()
+    apart = Team(tmp_path, url=hardened.url("client"), broker_url=hardened.url("client"))
+    apart.environment |= dict.fromkeys(("ORCHESTRATOR_URL", "ORCHESTRATOR_BROKER_URL"), hardened.url("worker"))
+    try:
+        apart.start_worker("hand", "echoer", concurrency=1)
+        assert apart.run(WORKFLOW).status() is RunState.SUCCEEDED
+        assert apart.client.ask("echoer", "hello", timeout_s=10) == "heard hello"
+    finally:
+        apart.close()
+    assert hardened.denied() <= {(user_of("worker"), "config|get")}
 
 
 def listens(port: int) -> bool:
@@ -141,10 +158,21 @@ def test_no_account_but_the_admin_s_reaches_beyond_its_work(case: Case, hardened
         for text in ("SET o:keeper x", "DEL o:runs", "LPUSH agent.writer x", "HDEL unacked x", "DEL unacked"):
             refused(monitor, text)
     with hardened.client("client") as client:
-        refused(client, "HGETALL unacked")
+        for text in ("HGETALL unacked", "RPOP agent.writer", "DEL agent.writer", "LTRIM agent.writer 1 0"):
+            refused(client, text)
     assert (user_of("client"), "flushall") in hardened.denied()
     with redis.Redis(port=hardened.server.port) as nobody, pytest.raises(redis.AuthenticationError):
         nobody.get("o:runs")
+
+
+def test_the_monitor_steers_nothing(hardened: Hardened, crew: Team) -> None:
+    run = crew.submit("steps:\n  - {id: a, wait: {for: 1h}}")
+    for words in (["cancel", run.id], ["send", "echoer", "x"]):
+        done = command(*words, url=hardened.url("monitor"), folder=crew.folder)
+        assert (done.returncode, len(done.stderr.splitlines())) == (4, 1), done.stderr
+        assert "does not permit it" in done.stderr
+    assert run.status() is not RunState.CANCELLED
+    run.cancel()
 
 
 def test_a_worker_without_the_functions_says_who_loads_them(hardened: Hardened, tmp_path: Path) -> None:
@@ -177,6 +205,7 @@ def test_the_accounts_are_for_this_user_only_and_are_not_overwritten(tmp_path: P
         ("redis", "7.2.10", "CVE-2025-49844"), ("redis", "8.2.1", "CVE-2026-23479"),
         ("redis", "7.0.15", "CVE-2025-21605"), ("valkey", "8.1.3", "CVE-2025-49844"),
         ("valkey", "9.0.1", "CVE-2025-67733"), ("valkey", "9.1.0", "CVE-2026-56684"),
+        ("valkey", "9.0.2", "CVE-2026-27623"),
         ("redis", "7.2.16", ""), ("redis", "8.10.1", ""), ("redis", "8.12.0", ""), ("valkey", "9.1.2", ""),
     ],
 )  # fmt: skip
