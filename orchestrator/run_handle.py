@@ -59,19 +59,13 @@ class RunHandle:
                 store.read_run(self.id), store.read_steps_in_order(self.id), store.read_outputs(self.id)
             )
 
-    def events(self, follow: bool = False, after: str = "0") -> Iterator[Event]:
-        """What happened, in order; with `follow`, also what happens, until the run ends.
-
-        Args:
-            after: with `follow`, the id of the last event that is known already.
-        """
+    def events(self, follow: bool = False) -> Iterator[Event]:
+        """What happened, in order; with `follow`, also what happens, until the run ends."""
         with guard(self._client.url):
-            if not follow or (after == "0" and self.record().state.terminal):
+            if self.record().state.terminal or not follow:
                 yield from self._client.store.read_events(self.id)
             else:
-                followed = self._client.store.follow_events(
-                    self._client.blocking, self.id, after=after, block_ms=BLOCK_MS
-                )
+                followed = self._client.store.follow_events(self._client.blocking, self.id, block_ms=BLOCK_MS)
                 yield from (event for event in followed if event is not None)
 
     def logs(self, step: str | None = None, follow: bool = False) -> Iterator[LogLine]:

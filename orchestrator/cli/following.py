@@ -7,15 +7,11 @@ import queue
 import threading
 import time
 from collections.abc import Collection
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.cli.live import LineView, TreeView, View
-from orchestrator.cli.outage import follow_patiently
 from orchestrator.cli.output import can_draw, console, say
 from orchestrator.client import Client
-from orchestrator.errors import StoreUnavailable
 from orchestrator.records import Event, RunRecord
 from orchestrator.run_handle import RunHandle
 from orchestrator.store.connection import guard, server_now_ms
@@ -36,13 +32,6 @@ class Serving(Protocol):
     def stop(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """The server does not answer, for this reason; None: it answers again."""
-
-    error: StoreUnavailable | None
-
-
 class Follower:
     """Shows a run until it ends, on standard error or, with `stdout`, on standard output."""
 
@@ -53,7 +42,7 @@ class Follower:
         self._handle = handle
         self._serving = serving
         self._stdout = stdout
-        self._events: queue.SimpleQueue[Event | Exception | Outage | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         with guard(client.url):
             self._plan = client.store.read_plan(handle.id)
 
@@ -88,13 +77,16 @@ class Follower:
         look_at = ask_at = 0.0
         while (now := time.monotonic()) < until:
             if now >= look_at:
-                with suppress(StoreUnavailable):  # the thread that reads events says so
-                    self._look(view)
-                look_at = time.monotonic() + LOOK_S
+                online = {load.name for load in self._client.loads() if load.workers}
+                if self._serving:
+                    self._serving.look(self._plan, online)
+                view.look_at(online)
+                look_at = now + LOOK_S
             if now >= ask_at:
-                with suppress(StoreUnavailable):
-                    self._ask(view)
-                ask_at = time.monotonic() + ASK_S
+                if names := view.unknown():
+                    with guard(self._client.url):
+                        view.learn(self._client.store.read_records(self._handle.id, names))
+                ask_at = now + ASK_S
             try:
                 event = self._events.get(timeout=max(0.0, min(look_at, ask_at, until) - time.monotonic()))
             except queue.Empty:
@@ -103,26 +95,12 @@ class Follower:
                 return
             if isinstance(event, Exception):
                 raise event
-            if isinstance(event, Outage):
-                view.lose(event.error)
-            else:
-                view.take(event)
-
-    def _look(self, view: View) -> None:
-        online = {load.name for load in self._client.loads() if load.workers}
-        if self._serving:
-            self._serving.look(self._plan, online)
-        view.look_at(online)
-
-    def _ask(self, view: View) -> None:
-        if names := view.unknown():
-            with guard(self._client.url):
-                view.learn(self._client.store.read_records(self._handle.id, names))
+            view.take(event)
 
     def _read(self) -> None:
         """Runs in a thread of its own, because a read blocks for longer than Ctrl-C and time-outs may wait."""
         try:
-            for event in follow_patiently(self._handle, lambda error: self._events.put(Outage(error))):
+            for event in self._handle.events(follow=True):
                 self._events.put(event)
             self._events.put(None)
         except Exception as error:

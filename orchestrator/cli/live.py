@@ -14,7 +14,6 @@ from rich.text import Text
 
 from orchestrator import events
 from orchestrator.cli.drawing import HEADER_LINES, Pen, Picture, body, header
-from orchestrator.cli.outage import tell_outage
 from orchestrator.cli.output import console, say, shows_unicode
 from orchestrator.cli.progress import Progress
 from orchestrator.cli.sentences import Sentences
@@ -22,7 +21,6 @@ from orchestrator.cli.terminal import Frame, suspendable, unseen
 from orchestrator.cli.text import clock, visible
 from orchestrator.cli.tree import Tree
 from orchestrator.durations import duration
-from orchestrator.errors import StoreUnavailable
 from orchestrator.records import Event, StepRecord
 from orchestrator.workflow.plan import Plan
 
@@ -46,8 +44,6 @@ class View(Protocol):
     def learn(self, records: Iterable[StepRecord]) -> None: ...
 
     def look_at(self, served: Collection[str]) -> None: ...
-
-    def lose(self, error: StoreUnavailable | None) -> None: ...
 
 
 class LogRelay:
@@ -104,9 +100,6 @@ class LineView:
     def look_at(self, served: Collection[str]) -> None:
         pass
 
-    def lose(self, error: StoreUnavailable | None) -> None:
-        tell_outage(error)
-
 
 class TreeView:
     """The tree of the run's steps, which stays when the run is over.
@@ -125,7 +118,6 @@ class TreeView:
         self._screen = screen
         self._skew_ms = skew_ms
         self._served: frozenset[str] | None = None
-        self._outage = ""
         self._pen = Pen(unicode=shows_unicode(screen.stderr))
         self._lock = threading.RLock()  # a thread draws
         self._kept: tuple[Picture, float] | None = None
@@ -159,11 +151,6 @@ class TreeView:
         """Which agents a worker serves now."""
         self._served = frozenset(served)
 
-    def lose(self, error: StoreUnavailable | None) -> None:
-        """The server does not answer; None: it answers again."""
-        now = clock(int(time.time() * 1000))
-        self._outage = f"the server does not answer since {now}; trying again" if error else ""
-
     def draw(self) -> Picture:
         """The picture of this moment. One that took long stays for a while, unless it is the last."""
         began = time.monotonic()
@@ -180,7 +167,7 @@ class TreeView:
         room = max(1, height - HEADER_LINES - LINES_BELOW)
         lines, counts = self._tree.lines(progress, room, now, self._served)
         elapsed = duration((progress.finished_at or now) - (progress.started_at or now))
-        words = (*self._about, progress.state.value, elapsed, self._outage or progress.remark)
+        words = (*self._about, progress.state.value, elapsed, progress.remark)
         top = header(words, progress.state, counts, now, width, height, self._pen)
         return Picture([*top, *body(lines, now, width, self._pen)])
 

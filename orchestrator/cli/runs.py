@@ -9,7 +9,6 @@ import typer
 from rich.text import Text
 
 from orchestrator.cli import options
-from orchestrator.cli.outage import follow_patiently, tell_outage
 from orchestrator.cli.output import can_draw, console, look, print_json, print_json_line, say, table
 from orchestrator.cli.remarks import about_run, about_step, phase_of, summary
 from orchestrator.cli.sentences import Sentences
@@ -127,7 +126,7 @@ def events(
             return
         with guard(client.url):
             sentences = Sentences(client.store.read_plan(handle.id))
-        for event in follow_patiently(handle, tell_outage) if follow else handle.events():
+        for event in handle.events(follow=follow):
             if as_json:
                 print_json_line(event_document(event))
             else:
