@@ -14,6 +14,20 @@ from tests.acceptance.screen import Screen
 from tests.faults.servers import Server
 from tests.waiting import wait_until
 
+PATIENT = """
+import pathlib, time
+from orchestrator import Agent, Context
+
+echo = Agent("echo", concurrency=1)
+
+@echo.task
+def say(ctx: Context) -> str:
+    while not pathlib.Path("open").exists():
+        ctx.progress(0.5, "half")
+        assert not ctx.cancelled
+        time.sleep(0.05)
+    return "said"
+"""
 SIGN = "name: sign\nsteps: [{id: sign, wait: {signal: approval}}, {id: say, agent: echo, task: say, with: {text: hi}}]"
 
 
@@ -108,3 +122,16 @@ def test_the_journal_is_followed_beyond_a_server_that_was_away(project: Project,
     assert written().count("run.started") == 1
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
+
+
+def test_a_handler_that_tells_its_progress_does_not_fail_while_the_server_is_away(
+    project: Project, server: Server
+) -> None:
+    project.agents.write_text(PATIENT)
+    (project.folder / "one.yaml").write_text("name: one\nsteps: [{id: say, agent: echo, task: say}]")
+    process, written = started(project, "run", "one.yaml")
+    waits_for("50% half", written)
+    interrupt(server, written)
+    (project.folder / "open").touch()
+    assert process.wait(60) == 0, written()
+    assert "say lost" not in written()
