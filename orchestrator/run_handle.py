@@ -59,13 +59,18 @@ class RunHandle:
                 store.read_run(self.id), store.read_steps_in_order(self.id), store.read_outputs(self.id)
             )
 
-    def events(self, follow: bool = False) -> Iterator[Event]:
-        """What happened, in order; with `follow`, also what happens, until the run ends."""
+    def events(self, follow: bool = False, *, after: str = BEGINNING) -> Iterator[Event]:
+        """What happened, in order; with `follow`, also what happens, until the run ends.
+
+        Args:
+            after: the id of an event; those up to it are left out.
+        """
         with guard(self._client.url):
             if self.record().state.terminal or not follow:
-                yield from self._client.store.read_events(self.id)
+                yield from self._client.store.read_events(self.id, after=after)
             else:
-                followed = self._client.store.follow_events(self._client.blocking, self.id, block_ms=BLOCK_MS)
+                store, blocking = self._client.store, self._client.blocking
+                followed = store.follow_events(blocking, self.id, after=after, block_ms=BLOCK_MS)
                 yield from (event for event in followed if event is not None)
 
     def logs(self, step: str | None = None, follow: bool = False) -> Iterator[LogLine]:

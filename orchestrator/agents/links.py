@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.agents.drafts import draft_message
@@ -11,6 +12,7 @@ from orchestrator.agents.post import PostOffice
 from orchestrator.errors import LeaseLost
 from orchestrator.messages import AgentMessage, content_of
 from orchestrator.records import Claim, Draft
+from orchestrator.store.patience import NETWORK_ERRORS
 from orchestrator.store.runs import Lease, RunStore
 
 Json = Any
@@ -116,8 +118,9 @@ class StoreLink(Mailing):
 
     def progress(self, fraction: float | None, note: str | None) -> None:
         claim = self._claim
-        if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, self._redact(note)):
-            self._cancelled = True
+        with suppress(*NETWORK_ERRORS):  # the next one says more; a server that is away must not fail the handler
+            if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, self._redact(note)):
+                self._cancelled = True
 
     def heartbeat(self) -> None:
         claim = self._claim
@@ -131,8 +134,6 @@ class StoreLink(Mailing):
 
     def cancelled(self) -> bool:
         if not self._cancelled and time.monotonic() - self._looked_at >= _LOOK_AGAIN_S:
-            try:
+            with suppress(LeaseLost, *NETWORK_ERRORS):  # without an answer, it is as it was
                 self.heartbeat()
-            except LeaseLost:
-                pass
         return self._cancelled

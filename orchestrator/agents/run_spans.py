@@ -81,19 +81,19 @@ def run_ends(settings: Settings, store: RunReader, advances: Iterable[Advance]) 
         context, about = context_of(end.trace), {"orchestrator.run.id": advance.run_id}
         times = end.created_at, end.finished_at
         whole = about | {"orchestrator.workflow": end.workflow, "orchestrator.state": end.state}
-        _tell(makes, f"outcome {end.workflow}", context, times, whole, end.error_type)
+        tell(makes, f"outcome {end.workflow}", context, times, whole, end.error_type)
         for step in end.steps:
             assert step.ready_at is not None, step
             assert step.finished_at is not None, step
             told = about | {"orchestrator.step.id": step.id, "orchestrator.state": step.state.value}
             kind = step.error.type if step.error else None
-            _tell(makes, f"step {base_of(step.id)}", context, (step.ready_at, step.finished_at), told, kind)
+            tell(makes, f"step {base_of(step.id)}", context, (step.ready_at, step.finished_at), told, kind)
 
 
-def _tell(
+def tell(
     makes: Tracer, name: str, context: Context, times_ms: tuple[int, int], about: dict[str, Any], error: str | None
 ) -> None:
-    """A span of what is over."""
+    """A span of what is over. Times: when it began and when it ended, ms since the epoch."""
     span = begin(makes, name, about, context=context, start_ns=times_ms[0] * NS)
     if error is not None:
         mark_failed(span, error)

@@ -21,6 +21,7 @@ class Handled:
     def __init__(self, span: Span, *, state: str, step: Span | None = None, left: Callable[[], None] | None = None):
         self.span = span
         self.state = state  # what it ends as, unless somebody says something else
+        self.error_type: str | None = None
         self.step = step
         self.left = left
 
@@ -53,6 +54,7 @@ def ended(state: str, error: BaseException | None = None) -> None:
         return
     now.state = state
     if error is not None:
+        now.error_type = type(error).__name__
         fail(now.span, error)
         if now.step is not None and state == "failed":
             fail(now.step, error)

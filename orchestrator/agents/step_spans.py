@@ -1,12 +1,17 @@
-"""The spans of the steps that run on agents: one of each step, inside it one of each attempt."""
+"""The spans of the steps that run on agents: one of each step, inside it one of each attempt.
+
+Where the span of a step has ended with an earlier attempt, the last one adds an `outcome`, which is as long as all of
+them. Of an attempt that was lost with its worker, the next one tells.
+"""
 
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.agents.run_spans import begin_run
+from orchestrator.agents.run_spans import begin_run, tell
 from orchestrator.agents.spans import Handled, handling
 from orchestrator.ids import base_of
 from orchestrator.records import Claim
@@ -32,28 +37,40 @@ class StepSpans:
         makes = tracer(settings.traces)
         return None if makes is None else cls(makes, store)
 
-    def attempt(self, claim: Claim) -> AbstractContextManager[None]:
+    @contextmanager
+    def attempt(self, claim: Claim) -> Iterator[None]:
         """The span of an attempt, active meanwhile.
 
         The first attempt makes the span of the step. A retry goes into that one, which was ended when it was left;
         other hands, after a handoff or a fallback, make one of their own, with a link to it.
         """
         known, now_ns = self._traces.load(claim), time.time_ns()
+        lost = self._traces.lost(claim, known)
         step: Span | None = None
         inside, left = context_of(known.before), known.before
         if not known.before or known.hands != hands_of(claim):
-            step = self._begin_step(claim, known, now_ns)
+            began_ns = lost[0].started_at * NS if lost else now_ns - known.waited_ms * NS
+            step = self._begin_step(claim, known, began_ns)
             inside, left = within(step), text_of(step)
         about = _about(claim, known)
+        for one in lost:
+            this = {"orchestrator.attempt": one.number, "orchestrator.state": "lost"}
+            tell(self._makes, hands_of(claim), inside, (one.started_at, one.ended_at), about | this, "lost")
         about |= {"orchestrator.attempt": claim.number, "orchestrator.queue_wait_ms": known.waited_ms}
         span = begin(self._makes, hands_of(claim), about, context=inside, start_ns=now_ns)
-        return handling(Handled(span, state="succeeded", step=step, left=lambda: self._traces.note(claim, left)))
+        now = Handled(span, state="succeeded", step=step, left=lambda: self._traces.note(claim, left))
+        with handling(now):
+            yield
+        if step is None and known.started_at is not None and now.state in ("succeeded", "failed"):
+            whole = _about(claim, known) | {"orchestrator.state": now.state}
+            times = known.started_at, time.time_ns() // NS
+            tell(self._makes, f"outcome {base_of(claim.shown_id)}", inside, times, whole, now.error_type)
 
-    def _begin_step(self, claim: Claim, known: StepTrace, now_ns: int) -> Span:
+    def _begin_step(self, claim: Claim, known: StepTrace, began_ns: int) -> Span:
         run = known.run or self._adopt(claim, known)
         return begin(
             self._makes, f"step {base_of(claim.shown_id)}", _about(claim, known), kind="CONSUMER",
-            context=context_of(run), links=[context_of(known.before)], start_ns=now_ns - known.waited_ms * NS,
+            context=context_of(run), links=[context_of(known.before)], start_ns=began_ns,
         )  # fmt: skip
 
     def _adopt(self, claim: Claim, known: StepTrace) -> str:

@@ -16,6 +16,7 @@ from orchestrator import events
 from orchestrator.cli.drawing import HEADER_LINES, Pen, Picture, body, header
 from orchestrator.cli.output import console, say, shows_unicode
 from orchestrator.cli.progress import Progress
+from orchestrator.cli.reading_on import say_away
 from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.terminal import Frame, suspendable, unseen
 from orchestrator.cli.text import clock, visible
@@ -44,6 +45,8 @@ class View(Protocol):
     def learn(self, records: Iterable[StepRecord]) -> None: ...
 
     def look_at(self, served: Collection[str]) -> None: ...
+
+    def away(self, reason: str | None) -> None: ...
 
 
 class LogRelay:
@@ -100,6 +103,9 @@ class LineView:
     def look_at(self, served: Collection[str]) -> None:
         pass
 
+    def away(self, reason: str | None) -> None:
+        say_away(reason)
+
 
 class TreeView:
     """The tree of the run's steps, which stays when the run is over.
@@ -118,6 +124,7 @@ class TreeView:
         self._screen = screen
         self._skew_ms = skew_ms
         self._served: frozenset[str] | None = None
+        self._away = ""
         self._pen = Pen(unicode=shows_unicode(screen.stderr))
         self._lock = threading.RLock()  # a thread draws
         self._kept: tuple[Picture, float] | None = None
@@ -151,6 +158,11 @@ class TreeView:
         """Which agents a worker serves now."""
         self._served = frozenset(served)
 
+    def away(self, reason: str | None) -> None:
+        """Why the server does not answer; None: it does."""
+        now = clock(int(time.time() * 1000))
+        self._away = f"no answer of the server since {now}, trying again - {reason}" if reason else ""
+
     def draw(self) -> Picture:
         """The picture of this moment. One that took long stays for a while, unless it is the last."""
         began = time.monotonic()
@@ -167,7 +179,9 @@ class TreeView:
         room = max(1, height - HEADER_LINES - LINES_BELOW)
         lines, counts = self._tree.lines(progress, room, now, self._served)
         elapsed = duration((progress.finished_at or now) - (progress.started_at or now))
-        words = (*self._about, progress.state.value, elapsed, progress.remark)
+        words = [*self._about, progress.state.value, elapsed, progress.remark]
+        if self._away:
+            words = [self._about[0], self._away]  # there is no room for both
         top = header(words, progress.state, counts, now, width, height, self._pen)
         return Picture([*top, *body(lines, now, width, self._pen)])
 

@@ -123,7 +123,7 @@ def about_entry(entry: Entry, run_id: str, now: int, *, ready: bool, unserved: b
         parts.append(f"{entry.times} done")
     if share is not None and entry.items is None:
         parts.append(f"{share:.0%}")
-    if entry.state is StepState.FAILED and entry.attempt > 1:
+    if entry.state in (StepState.SUCCEEDED, StepState.FAILED) and entry.attempt > 1:
         parts.append(f"after {entry.attempt} attempts")
     if entry.state in (StepState.SKIPPED, StepState.CANCELLED):
         parts.append(entry.state.value)
@@ -133,7 +133,8 @@ def about_entry(entry: Entry, run_id: str, now: int, *, ready: bool, unserved: b
 def _about_wait(entry: Entry, run_id: str, now: int) -> Remark:
     due = "" if entry.due_at is None else duration(max(0, entry.due_at - now))
     if entry.retried:
-        again = f"again in {due}" if due else "again soon"
+        over = entry.due_at is not None and entry.due_at <= now
+        again = f"queued for {entry.step.agent}" if over else f"again in {due}" if due else "again soon"
         return Remark(f"{_try(entry, entry.attempt + 1)}, {again}: {entry.note}")
     if entry.step.kind != "wait":
         return Remark(entry.note)

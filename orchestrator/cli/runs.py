@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli import options
 from orchestrator.cli.output import can_draw, console, look, print_json, print_json_line, say, table
+from orchestrator.cli.reading_on import read_on, say_away
 from orchestrator.cli.remarks import about_run, about_step, phase_of, summary
 from orchestrator.cli.sentences import Sentences
 from orchestrator.cli.text import clock, day_and_clock, one_line, visible
@@ -17,7 +18,7 @@ from orchestrator.client import Client
 from orchestrator.documents import error_document, event_document, run_summary
 from orchestrator.durations import duration
 from orchestrator.errors import RunNotFound
-from orchestrator.records import JournalEntry, RunRecord, StepRecord
+from orchestrator.records import Event, JournalEntry, RunRecord, StepRecord
 from orchestrator.run_handle import RunHandle
 from orchestrator.states import RunState
 from orchestrator.store.connection import guard
@@ -117,8 +118,7 @@ def events(
         raise typer.BadParameter("only without RUN", param_hint="--limit")
     with Client(options.load_settings()) as client:
         if run_id is None:
-            with guard(client.url):
-                _print_journal(client, limit or JOURNAL_LIMIT, follow, as_json)
+            _print_journal(client, limit or JOURNAL_LIMIT, follow, as_json)
             return
         handle = find_run(client, run_id)
         if follow and not as_json and can_draw():
@@ -126,7 +126,11 @@ def events(
             return
         with guard(client.url):
             sentences = Sentences(client.store.read_plan(handle.id))
-        for event in handle.events(follow=follow):
+
+        def read(after: str) -> Iterator[Event]:
+            return handle.events(follow=follow, after=after)
+
+        for event in read_on(client, read, BEGINNING, say_away) if follow else read(BEGINNING):
             if as_json:
                 print_json_line(event_document(event))
             else:
@@ -163,11 +167,16 @@ def _draw(client: Client, handle: RunHandle) -> None:
 
 def _print_journal(client: Client, limit: int, follow: bool, as_json: bool) -> None:
     journal = Journal(client.store.client, client.store.keys)
-    newest = journal.tail(limit)
+    with client.asking():
+        newest = journal.tail(limit)
     _print_entries(newest, as_json)
+
+    def read(after: str) -> Iterator[JournalEntry]:
+        with guard(client.url):
+            yield from (entry for entry in journal.follow(client.blocking, after, _BLOCK_MS) if entry is not None)
+
     if follow:
-        after = newest[-1].id if newest else BEGINNING
-        _print_entries((e for e in journal.follow(client.blocking, after, _BLOCK_MS) if e is not None), as_json)
+        _print_entries(read_on(client, read, newest[-1].id if newest else BEGINNING, say_away), as_json)
 
 
 def _print_entries(entries: Iterable[JournalEntry], as_json: bool) -> None:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import redis
 
 from orchestrator.errors import RunNotFound
+from orchestrator.events import STEP_LOST, STEP_STARTED
 from orchestrator.records import Claim, StepRecord
 from orchestrator.store.reader import RunReader
 from orchestrator.store.scripts import NoRun, Scripts
+
+EVENTS_READ = 1000  # of a run, the newest, to find what was lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class StepTrace:
     """What is known when an attempt begins. `run` and `before` are contexts as text.
 
     `before` is that of the step's span, as the attempt before has left it if it did not succeed; `hands` (AGENT.TASK)
-    ran that one.
+    ran that one. `started_at` is when the first attempt began. `told` is the newest attempt, of this round of a loop,
+    that has told of itself; those between it and this one were lost.
     """
 
     run: str = ""
@@ -29,6 +33,17 @@ class StepTrace:
     waited_ms: int = 0
     before: str = ""
     hands: str = ""
+    started_at: int | None = None
+    told: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """An attempt whose worker was not heard of any more. Times are ms since the epoch."""
+
+    number: int
+    started_at: int
+    ended_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +86,36 @@ class RunTraces:
         except redis.RedisError:
             return StepTrace()
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        ready_at = json.loads(record or "{}").get("ready_at", now_ms)
+        stored = json.loads(record or "{}")
+        waited_ms = max(0, now_ms - stored.get("ready_at", now_ms))
         attempt, hands, before = (noted or "0  ").split(" ", 2)
         if int(attempt) <= claim.before:  # of an earlier round of a loop
             hands = before = ""
-        return StepTrace(trace or "", priority, max(0, now_ms - ready_at), before, hands)
+        told = max(0, int(attempt) - claim.before)
+        return StepTrace(trace or "", priority, waited_ms, before, hands, stored.get("started_at"), told)
+
+    def lost(self, claim: Claim, known: StepTrace) -> list[LostAttempt]:
+        """The attempts right before this one that could not tell of themselves, as the newest events tell of them.
+
+        Nothing is asked where there is none; else one round trip.
+        """
+        if known.told is None or claim.number - 1 <= known.told:
+            return []
+        try:
+            history = self._store.read_newest_events(claim.run_id, EVENTS_READ)
+        except redis.RedisError:
+            return []
+        begun: dict[int, int] = {}
+        found: dict[int, LostAttempt] = {}
+        for event in history:
+            number = event.attempt or 0
+            if event.step != claim.shown_id or not known.told < number < claim.number:
+                continue
+            if event.name == STEP_STARTED:
+                begun[number] = event.at
+            elif event.name == STEP_LOST and number in begun:
+                found[number] = LostAttempt(number, begun[number], event.at)
+        return list(found.values())
 
     def adopt(self, run_id: str, trace: str) -> str:
         """Keep the context of a run's span, unless there is one; returns that which counts. Script: note_trace.lua."""

@@ -1,13 +1,14 @@
-"""How the steps of a plan nest, for whoever shows them: containers as the file nests them, and what is side by side.
+"""How the steps of a plan nest, for whoever shows them as a tree: containers, and what is side by side in one of them.
 
-A plan keeps loops, foreach, switches and groups with a condition, and needs. What stands in a `parallel` is read from
-the needs: a set of steps is taken apart into one after the other and side by side as long as it can be (the
-series-parallel decomposition of the order); where it cannot, the steps stand in the order of the plan. Pure.
+Containers nest as the file nests them, which the plan keeps. What one of them holds is told apart by the needs: it is
+taken to pieces, one after the other and side by side, as long as it can be (the series-parallel decomposition of the
+order); where it cannot, the steps stand in the order of the plan. A plan without an outline, of an earlier version, has
+its loops and foreach, and no other containers. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,9 +23,9 @@ PartKind = Literal["step", "group", "switch", "branch", "parallel", "lane"]
 class Part:
     """A piece of a workflow.
 
-    A `step` may be a loop or a foreach, and has its body as parts. A `group` has a condition, a `branch` is one of a
-    `switch`. The parts of a `parallel` are side by side, all others one after the other; a `lane` is a sequence in a
-    `parallel`. `name` is the id, where the plan knows it.
+    A `step` may be a loop or a foreach, and has its body as parts. A `group` has a condition or an id, a `branch` is
+    one of a `switch`. The parts of a `parallel` are side by side, all others one after the other; a `lane` is a
+    sequence without a name. `name` is the id, where the file gives one.
     """
 
     kind: PartKind
@@ -35,91 +36,87 @@ class Part:
 
 def outline(plan: Plan, phase: Phase = "main") -> tuple[Part, ...]:
     """The parts of a phase, one after the other. O(steps * needs), and bits of O(steps) for each of these."""
-    inside: dict[str | None, list[PlanStep]] = {}
-    for step in plan.steps:
-        if step.phase == phase:
-            inside.setdefault(step.scope, []).append(step)
-    return _Outline(inside).sequence(inside.get(None, []), None)
+    return _Outline(plan, phase).sequence(_TOP)
+
+
+_Box = tuple[str, int]  # a container and one of its branches: what is right inside is one after the other
+_TOP: _Box = ("", 0)
 
 
 class _Outline:
-    def __init__(self, inside: dict[str | None, list[PlanStep]]) -> None:
-        self._inside = inside
+    def __init__(self, plan: Plan, phase: Phase) -> None:
+        self._plan = plan
+        self._box_of = {
+            member: (container, at)
+            for container, branches in plan.outline.items()
+            for at, members in enumerate(branches)
+            for member in members
+        }
+        # box -> every step inside, at any depth, in the order of the plan -> the unit right inside that it is part of
+        self._inside: dict[_Box, dict[str, str]] = {}
+        for step in plan.steps:
+            if step.phase == phase and not (step.kind == "end" or step.undoes or step.id.endswith(".item")):
+                self._put(step)
 
-    def sequence(self, steps: Sequence[PlanStep], gate: str | None) -> tuple[Part, ...]:
-        """The parts right inside a gate; `steps` are those of the gate's scope that are inside it, at any depth."""
-        units = _units(steps, gate)
-        parts = {name: part for name, members in units.items() if (part := self._part(members))}
-        order = _Order(steps, {step.id: name for name in parts for step in units[name]}, list(parts))
-        named = _names(steps, units)
+    def sequence(self, box: _Box) -> tuple[Part, ...]:
+        """The parts right inside a box."""
+        unit_of = self._inside.get(box, {})
+        parts = {name: part for name in dict.fromkeys(unit_of.values()) if (part := self._part(name))}
+        shown = {step: unit for step, unit in unit_of.items() if unit in parts}
+        order = _Order([self._plan.by_id[step] for step in unit_of], shown, list(parts))
 
         def made(tree: _Tree) -> Part:
             if isinstance(tree, str):
                 return parts[tree]
-            if tree.side_by_side:
-                name = named.get(frozenset(tree.names), "")
-                return Part("parallel", name, None, tuple(made(branch) for branch in tree.branches))
-            return Part("lane", "", None, tuple(made(branch) for branch in tree.branches))
+            return Part("parallel" if tree.side_by_side else "lane", "", None, tuple(map(made, tree.branches)))
 
-        return tuple(made(tree) for tree in order.sequence())
+        return tuple(map(made, order.sequence()))
 
-    def _part(self, members: Sequence[PlanStep]) -> Part | None:
-        """What a unit shows: a step with its body, or a gate with what is inside; None: nothing."""
-        head = members[0]
-        if head.kind in ("gate", "switch", "branch"):
-            inner = self.sequence(members[1:], head.id)
-            if head.kind == "switch" and inner and inner[0].kind == "parallel":
-                inner = inner[0].parts  # of its branches one is taken
-            kind: PartKind = "group" if head.kind == "gate" else "switch" if head.kind == "switch" else "branch"
-            return Part(kind, head.id if "." not in head.id else "", head, inner) if inner else None
-        return Part("step", head.id, head, self.sequence(self._inside.get(head.id, []), None))
+    def _put(self, step: PlanStep) -> None:
+        """Note a step in every box around it."""
+        unit = self._unit_of(step)
+        while True:
+            known = self._plan.by_id.get(unit)
+            scope = known.scope if known else None
+            box = self._box_of.get(unit, (scope, 0) if scope else _TOP)
+            self._inside.setdefault(box, {})[step.id] = unit
+            if box == _TOP:
+                return
+            unit = box[0]
 
+    def _unit_of(self, step: PlanStep) -> str:
+        """The unit that a step is part of: the container, for what the compiler has added to one."""
+        if step.kind == "branch" and step.gate is not None:
+            return step.gate
+        if step.kind == "join":
+            name = step.id.removesuffix(".end").removesuffix(".start")
+            branch_of = name.rpartition(".")[0]
+            return next((found for found in (name, branch_of) if found in self._plan.outline), step.id)
+        return step.id
 
-def _units(steps: Sequence[PlanStep], gate: str | None) -> dict[str, list[PlanStep]]:
-    """What stands right inside a gate: steps, and gates with all that is inside them. Joins are no units."""
-    gates = {step.id: step.gate for step in steps}
-    units: dict[str, list[PlanStep]] = {}
-    for step in steps:
-        if step.kind in ("join", "end") or step.undoes or step.id.endswith(".item"):
-            continue
-        outermost = step.id
-        while (around := gates.get(outermost)) is not None and around != gate:
-            outermost = around
-        units.setdefault(outermost, []).append(step)
-    return {name: sorted(members, key=lambda step: step.id != name) for name, members in units.items()}
-
-
-def _names(steps: Sequence[PlanStep], units: dict[str, list[PlanStep]]) -> dict[frozenset[str], str]:
-    """Units that one join ends -> the id of their container, of those joins that the plan has kept."""
-    unit_of = {step.id: name for name, members in units.items() for step in members}
-    joins = {step.id: step for step in steps if step.kind == "join"}
-    found: dict[frozenset[str], str] = {}
-    for join in joins.values():
-        name = join.id.removesuffix(".end")
-        if name != join.id and "." not in name:
-            members = join.body or _through(join, joins)
-            found[frozenset(unit_of[member] for member in members if member in unit_of)] = name
-    return found
-
-
-def _through(join: PlanStep, joins: dict[str, PlanStep]) -> Iterable[str]:
-    """What a join needs, other joins replaced by what they need."""
-    for need in join.needs:
-        if need in joins:
-            yield from _through(joins[need], joins)
-        else:
-            yield need
+    def _part(self, name: str) -> Part | None:
+        """What a unit shows: a step with its body, or a container with what is inside; None: nothing."""
+        step = self._plan.by_id.get(name)
+        if step is not None and not step.internal:
+            return Part("step", name, step, self.sequence((name, 0)))
+        title = name if "." not in name else ""
+        branches = [(at, self.sequence((name, at))) for at in range(len(self._plan.outline.get(name, ())))]
+        branches = [(at, parts) for at, parts in branches if parts]
+        if not branches:
+            return None
+        if step is not None and step.kind == "switch":
+            ways = (Part("branch", "", self._plan.by_id[f"{name}.{at}"], parts) for at, parts in branches)
+            return Part("switch", title, step, tuple(ways))
+        if len(branches) > 1:
+            lanes = (parts[0] if len(parts) == 1 else Part("lane", "", None, parts) for _, parts in branches)
+            return Part("parallel", title, step, tuple(lanes))
+        return Part("group" if step or title else "lane", title, step, branches[0][1])
 
 
 @dataclass(frozen=True, slots=True)
 class _Branches:
     side_by_side: bool
     branches: tuple[_Tree, ...]
-
-    @property
-    def names(self) -> Iterable[str]:
-        for branch in self.branches:
-            yield from ([branch] if isinstance(branch, str) else branch.names)
 
 
 _Tree = str | _Branches
@@ -128,7 +125,7 @@ _Tree = str | _Branches
 class _Order:
     """Which units come before which. Sets of units are bits of integers, the first unit the lowest bit."""
 
-    def __init__(self, steps: Sequence[PlanStep], unit_of: dict[str, str], names: list[str]) -> None:
+    def __init__(self, steps: Sequence[PlanStep], unit_of: Mapping[str, str], names: list[str]) -> None:
         self._names = names
         bits = {name: 1 << at for at, name in enumerate(names)}
         bit_of = {step.id: bits[unit_of[step.id]] for step in steps if step.id in unit_of}
@@ -183,7 +180,7 @@ def _reached(
     ways: Callable[[PlanStep], Iterable[str]],
     bit_of: dict[str, int],
     names: Sequence[str],
-    unit_of: dict[str, str],
+    unit_of: Mapping[str, str],
 ) -> dict[str, int]:
     """unit -> the units that its steps lead to. `steps`: in an order in which the ways of each come before it."""
     reached: dict[str, int] = {}

@@ -47,6 +47,7 @@ def test_a_step_that_waits_is_asked_for_its_time_until_that_is_known() -> None:
     progress.learn([StepRecord("a", StepState.WAITING, retry_at=5000)])
     assert progress.unknown(10) == ["each[1]"]
     assert remark(progress.entries["a"], now=2000) == "attempt 2, again in 3.0 s: E: m"
+    assert remark(progress.entries["a"], now=5000) == "attempt 2, queued for writer: E: m"
     progress.take(event("step.started", "each[1]", attempt=2))
     assert progress.unknown(10) == []
 
@@ -218,3 +219,8 @@ def test_steps_taken_over_from_another_run_are_done_before_anything_happens() ->
     assert progress.entries["each"].items
     found = (progress.done, remark(progress.entries["sign"]), progress.entries["each"].items.done)
     assert found == (1, "taken over", 1)
+
+
+def test_a_step_that_took_several_attempts_says_so_at_its_end() -> None:
+    progress = after(event("step.started", "a", attempt=3), event("step.succeeded", "a", attempt=3))
+    assert remark(progress.entries["a"]) == "after 3 attempts"

@@ -264,6 +264,54 @@ def test_retries_are_attempts_of_one_step_and_say_why(team: Team, exporter: InMe
     assert tree["step a"].status.status_code is StatusCode.UNSET
 
 
+@pytest.mark.parametrize(("attempts", "state", "error"), [(3, "succeeded", None), (2, "failed", "ValueError")])
+def test_a_step_that_was_retried_has_an_outcome_that_covers_its_attempts(
+    team: Team, exporter: InMemorySpanExporter, attempts: int, state: str, error: str | None
+) -> None:
+    retry = f"{{max_attempts: {attempts}, delay: 1ms}}"
+    run = team.run(f"steps: [{{id: a, agent: writer, task: flaky, with: {{topic: x}}, retry: {retry}}}]")
+    tree = Tree(exporter)
+    outcome, tries = tree["outcome a"], tree.all("writer.flaky")
+    assert tree.path(outcome) == ["run flow", "step a", "outcome a"]
+    assert outcome.start_time == (run.steps()[0].started_at or 0) * 10**6
+    assert (outcome.end_time or 0) // 10**6 >= (tries[-1].end_time or 0) // 10**6
+    assert (about(outcome)["step.id"], about(outcome)["state"], outcome.status.description) == ("a", state, error)
+    assert len(tries) == attempts
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_attempt_whose_worker_is_lost_is_told_of_by_the_next_one(
+    team: Team, exporter: InMemorySpanExporter, before: int
+) -> None:
+    """Lost as the first attempt, and as the one after an attempt that failed."""
+    run = team.submit(
+        """
+        steps:
+          - {id: a, agent: writer, task: flaky, with: {topic: x}, retry: {max_attempts: 5, delay: 1ms}}
+        """
+    )
+    for _ in range(before):
+        team.turn()
+    store = team.engine.store
+    lost = wait_until(
+        lambda: team.keeper._do_all(team.engine.timers.take_due(limit=9, hold_ms=9), team.keeper._do)
+        or store.claim_step(run.id, "a", worker="w2", lease_ms=1),
+        what="a claim", timeout_s=20,
+    )  # fmt: skip
+    assert lost.number == before + 1
+    team.work(run)
+    tree = Tree(exporter)
+    attempts = tree.all("writer.flaky")
+    assert [about(span)["attempt"] for span in attempts] == [1, 2, 3]
+    [one] = [span for span in attempts if about(span)["state"] == "lost"]
+    assert about(one)["attempt"] == lost.number
+    assert (one.status.status_code, one.status.description) == (StatusCode.ERROR, "lost")
+    assert len(tree.all("step a")) == 1
+    assert {tuple(tree.path(span)) for span in attempts} == {("run flow", "step a", "writer.flaky")}
+    assert (tree["step a"].start_time or 0) <= (one.start_time or 0) <= (one.end_time or 0)
+    assert about(tree["outcome a"])["state"] == "succeeded"
+
+
 def test_a_step_that_fails_marks_its_attempt_itself_and_the_run(team: Team, exporter: InMemorySpanExporter) -> None:
     team.run(f"steps: [{{id: a, agent: writer, task: broken, with: {{topic: {PAYLOAD}}}}}]")
     tree = Tree(exporter)

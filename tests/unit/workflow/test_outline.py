@@ -84,6 +84,47 @@ def test_groups_switches_loops_and_items_hold_what_is_inside() -> None:
     ]
 
 
+def test_containers_nest_as_the_file_nests_them_whatever_their_steps_need() -> None:
+    found = outline(
+        plan_of(
+            """
+            steps:
+              - id: both
+                when: "${{ true }}"
+                parallel:
+                  - {id: a, agent: a}
+                  - steps: [{id: b, agent: a, needs: [a]}, {id: c, agent: a}]
+              - id: work
+                steps:
+                  - {id: d, agent: a}
+                  - parallel: [{parallel: [{id: e, agent: a}, {id: f, agent: a}]}, {id: g, agent: a}]
+              - steps: [{id: h, agent: a}, {id: i, agent: a}]
+            """
+        )
+    )
+    assert shape(found) == [
+        ("parallel both", ["a", ("lane", ["b", "c"])]),
+        ("group work", ["d", ("parallel", [("parallel", ["e", "f"]), "g"])]),
+        ("lane", ["h", "i"]),
+    ]
+
+
+def test_a_plan_of_before_the_outline_is_flatter_and_has_every_step() -> None:
+    found = plan_of(
+        """
+        steps:
+          - id: pick
+            switch: [{default: true, steps: [{id: a, agent: a}]}]
+          - {id: both, when: "${{ true }}", parallel: [{id: b, agent: a}, {id: c, agent: a}]}
+          - id: each
+            foreach: [1]
+            steps: [{parallel: [{id: d, agent: a}, {id: e, agent: a}]}, {id: f, agent: a}]
+        """
+    )
+    found.outline.clear()
+    assert shape(outline(found)) == ["a", ("parallel", ["b", "c"]), ("each", [("parallel", ["d", "e"]), "f"])]
+
+
 def test_a_graph_that_cannot_be_taken_apart_stands_in_the_order_of_the_plan() -> None:
     crossed = plan(task("a"), task("b"), task("c", "a", "b"), task("d", "b"))
     assert shape(outline(crossed)) == ["a", "b", "c", "d"]
