@@ -55,6 +55,8 @@ def log_to_stderr(level: str, log_format: str = "text") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    # The pool tells here of processes that died; Celery gives the logger a form of its own where it has no handler.
+    logging.getLogger("multiprocessing").addHandler(handler)
 
 
 def check_word(option: str, value: str | None, words: Iterable[str]) -> None:

@@ -39,7 +39,7 @@ def to_text(figures: Figures) -> bytes:
     for family, series in sums_of(figures):
         lines += _head(family)
         lines += _histogram_lines(family, series) if family.kind == "histogram" else _lines(family, series)
-    return "".join(f"{line}\n" for line in lines).encode()
+    return "\n".join([*lines, ""]).encode()
 
 
 def _head(family: Family) -> tuple[str, str]:
@@ -73,7 +73,8 @@ def _histogram_lines(family: Family, series: Sequence[Series]) -> Iterator[str]:
         assert isinstance(spread, Spread)
         shown = _labels(family, labels)
         head, counts = f'{name}_bucket{{{shown},le="', cumulated(family, spread)
-        yield from [f'{head}{bound}"}} {count}.0' for bound, count in zip(bounds, counts, strict=True)]
+        for bound, count in zip(bounds, counts, strict=True):
+            yield f'{head}{bound}"}} {count}.0'
         yield f"{name}_count{{{shown}}} {counts[-1]}.0"
         yield f"{name}_sum{{{shown}}} {spread.total_ms / 1000!r}"
 

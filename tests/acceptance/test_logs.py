@@ -208,3 +208,19 @@ def test_logs_can_be_turned_off(project: Project) -> None:
     project.environment["ORCHESTRATOR_LOG_LINES"] = "0"
     run_id = project.json("run", "tell.yaml", "-i", "count=1")["run_id"]
     assert project.call("logs", run_id).stdout == ""
+
+
+def test_every_line_of_a_worker_is_json_also_when_a_process_of_its_dies(project: Project) -> None:
+    project.environment["ORCHESTRATOR_AGENTS"] = str(project.agents)
+    project.agents.write_text(
+        "import os\nfrom orchestrator import Agent\n\necho = Agent('echo', concurrency=1)\n\n"
+        "@echo.task\ndef die() -> None:\n    os.kill(os.getpid(), 9)\n"
+    )
+    (project.folder / "die.yaml").write_text("name: die\nsteps: [{id: a, agent: echo, task: die}]")
+    worker = project.start("worker", "echo", "--log-format", "json")
+    wait_until(project.online, what="the worker", timeout_s=20)  # else the command serves the agent itself
+    assert project.json("run", "die.yaml", code=1)["status"] == "failed"
+    worker.terminate()
+    _, written = worker.communicate(timeout=20)
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert any("exited with 'signal 9 (SIGKILL)'" in line["message"] for line in lines)
