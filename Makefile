@@ -46,7 +46,7 @@ bench: $(VENV)/.installed $(PEERS)
 
 benchmarks/.venvs/%/.installed: benchmarks/requirements/%.txt | $(VENV)/bin/python
 	@echo "Installing $* for the benchmarks ..."
-	@$(PYTHON) -m venv $(@D)
+	@"$(PYTHON)" -m venv $(@D)
 	@$(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
@@ -78,7 +78,7 @@ lock: $(VENV)/.installed-release
 
 # An installation by the lock in an empty environment, where no package may run code.
 lock-check: $(VENV)/bin/python
-	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@rm -rf build/lock && "$(PYTHON)" -m venv build/lock
 	@build/lock/bin/pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
 	@build/lock/bin/pip check
 
@@ -99,18 +99,18 @@ DIST ?= dist
 wheel:
 	@rm -rf build  # setuptools would pack what an earlier build left there
 	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)} \
-	  $(PYTHON) -m pip wheel -q --disable-pip-version-check --no-deps -w $(DIST) .
+	  "$(PYTHON)" -m pip wheel -q --disable-pip-version-check --no-deps -w "$(DIST)" .
 
 clean:
 	rm -rf $(VENV) .orchestrator build *.egg-info
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "This needs Python 3.11 or newer as '$(PYTHON)': install it (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python) or run make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "'$(PYTHON)' has no venv: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "Creating $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing (about half a minute, once) ..."

@@ -72,7 +72,7 @@ steps:
   - {id: ship, agent: writer, task: write}
 on_failure: [{id: alert, agent: writer, task: write}]
 """
-LONG_STEP = "check-every-number-of-every-table-against-the-books-of-last-year"
+LONG_STEP = "check-every-number-of-each-table-with-the-books-of-last-year"
 LONG_WORKFLOW = "a-workflow-whose-name-says-all-of-what-it-does-and-then-goes-on"
 LONG_NAMES = f"""
 name: {LONG_WORKFLOW}
