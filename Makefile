@@ -3,15 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-rabbitmq faults fuzz lint lock lock-check audit sbom licences wheel bench kills storm generated scale limits clean
+.PHONY: demo test test-all test-fast test-rabbitmq faults fuzz lint lock lock-check audit sbom licences wheel bench kills storm generated scale limits clean
 .DEFAULT_GOAL := demo
 
 # A workflow on real agents, on this very checkout; prints where the report is.
 demo: $(VENV)/.installed
 	@$(BIN)/orchestrator run workflows/repo_report.yaml -i path="$(CURDIR)"
 
-# All tests, on a real server with real workers. `make test-fast` leaves out those that start worker processes.
+# The tests of every commit, on a real server with real workers, under six minutes. `make test-all` adds the long ones (all
+# pages in a browser, accounts of the server, canaries); `make test-fast` leaves out those that start worker processes.
 test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long" $(TESTS)
+
+test-all: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 test-fast: $(VENV)/.installed-dev

@@ -62,9 +62,7 @@ class Installation:
         heard = []
         while (delivery := self.take(agent)) is not None:
             heard.append(delivery.message)
-            self.worker.inbox.finish(
-                delivery.message.message_id, "acknowledged", receiver="worker", box=delivery.box
-            )
+            self.worker.inbox.finish(delivery.message.message_id, "acknowledged", receiver="worker", box=delivery.box)
         return heard
 
     def take(self, agent: str) -> Delivery | None:

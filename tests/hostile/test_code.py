@@ -70,6 +70,7 @@ UNSAFE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.hostile("U-06")
 def test_the_examples_are_safe_as_they_are(case: Case, tmp_path: Path) -> None:
     assert "no shell strings, no eval, no 0.0.0.0, no default password" in case.expected

@@ -256,9 +256,7 @@ def offer(office: PostOffice, to: str = "cleo", sender: str = "ada") -> str:
 
 def accept(office: PostOffice, task_id: str, receiver: str = "terminal") -> bool:
     return (
-        office.inbox.claim(
-            ["cleo/tasks"], receiver=receiver, lease_ms=0, message_id=task_id, handoff_state="accepted"
-        )
+        office.inbox.claim(["cleo/tasks"], receiver=receiver, lease_ms=0, message_id=task_id, handoff_state="accepted")
         is not None
     )
 
@@ -448,9 +446,7 @@ def do_what_is_due(client: redis.Redis, office: PostOffice) -> None:
         wake_message(office, timer)
 
 
-def test_who_waits_beyond_the_window_is_told_by_the_state(
-    client: redis.Redis, server: Any, tmp_path: Path
-) -> None:
+def test_who_waits_beyond_the_window_is_told_by_the_state(client: redis.Redis, server: Any, tmp_path: Path) -> None:
     """A signed message that nobody takes has an end, and it can be seen from the start when that is."""
     house = Installation(client, server.url, tmp_path, message_retention_s=1, replay_window_s=1)
     sent = house.worker.send("ada", "anybody?", sender="bob")

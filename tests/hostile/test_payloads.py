@@ -73,9 +73,7 @@ def test_a_value_has_a_size(case: Case, crew: Team, tmp_path: Path) -> None:
 @pytest.mark.hostile("S-02")
 def test_what_steps_leave_behind_travels_by_reference(crew: Team) -> None:
     kib = 1024
-    steps = "".join(
-        f"  - {{id: s{at}, agent: hand, task: large, with: {{size: {200 * kib}}}}}\n" for at in range(50)
-    )
+    steps = "".join(f"  - {{id: s{at}, agent: hand, task: large, with: {{size: {200 * kib}}}}}\n" for at in range(50))
     read = ", ".join(f"${{{{ steps.s{at}.output }}}}" for at in range(50))
     run = crew.run(f"steps:\n{steps}  - {{id: all, set: {{text: '{read}'}}}}\n", timeout_s=60)
     document = run.document()

@@ -22,6 +22,8 @@ from tests.acceptance.test_handlers import everything_stored
 from tests.faults.servers import Server
 from tests.hostile.cases import Case
 
+pytestmark = pytest.mark.long
+
 KEY = "sk-CANARY-1"
 LONG = "CANARY-2-" + "".join(f"{number:x}" for number in range(1000, 1060)) + "-2-YRANAC"  # cut short by who quotes it
 PASSWORD = "CANARY-6-of-the-server"

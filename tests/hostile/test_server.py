@@ -24,6 +24,8 @@ from tests.hostile.cases import Case
 from tests.hostile.hardened import Hardened, command
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 FORBIDDEN = (
     "FLUSHALL", "FLUSHDB", "CONFIG SET dir /tmp", "CONFIG GET *", "DEBUG SLEEP 0", "MODULE LOAD /tmp/x.so", "KEYS *",
     "SCAN 0", "REPLICAOF 127.0.0.1 1", "EVAL return 0", "EVALSHA x 0", "SCRIPT FLUSH", "FUNCTION FLUSH",

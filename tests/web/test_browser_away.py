@@ -17,6 +17,8 @@ from orchestrator.store import embedded
 from tests.acceptance.team import Team, team
 from tests.web.browsing import Window, flower
 
+pytestmark = pytest.mark.long
+
 WAITS = "steps: [{id: ask, wait: {signal: go}}, {id: then, wait: {signal: stop}}]"
 BACK_MS = 20_000  # the next try comes later after each refusal
 

@@ -16,6 +16,8 @@ from tests.web.browsing import Window, flower
 from tests.web.scenes import Scenes, studio
 from tests.web.studio import HOSTILE, LONG
 
+pytestmark = pytest.mark.long
+
 NARROW = {"width": 390, "height": 844}
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"}, "dark": {"color_scheme": "dark"}, "narrow": {"viewport": NARROW},
