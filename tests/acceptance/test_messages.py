@@ -245,11 +245,12 @@ def test_neither_logs_nor_the_journal_show_what_was_said(crew: Team) -> None:
 
 
 def test_an_answer_that_does_not_come_leaves_nothing_behind(crew: Team) -> None:
-    before = len(crew.redis.client_list())
-    for _ in range(3):
+    before, asked = len(crew.redis.client_list()), 12
+    for _ in range(asked):
         with pytest.raises(WaitTimeout):
-            crew.client.ask("echoer", "silence", timeout_s=0.2)
-    assert len(crew.redis.client_list()) <= before + 1
+            crew.client.ask("echoer", "silence", timeout_s=0.1)
+    # Not one for each question; processes of the workers may have come to need one of their own.
+    assert len(crew.redis.client_list()) <= before + asked / 2
     assert all(crew.redis.ttl(key) != -1 for key in crew.redis.scan_iter("o:bell:*"))
 
 

@@ -223,6 +223,7 @@ def test_what_others_wrote_is_shown_as_text(case: Case, tmp_path: Path) -> None:
             window.close()
 
 
+@pytest.mark.long
 @pytest.mark.hostile("W-13")
 def test_a_terminal_is_shown_signs_and_no_commands(case: Case, tmp_path: Path) -> None:
     project = Project(tmp_path)

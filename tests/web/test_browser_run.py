@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from orchestrator import RunHandle, RunState, StepState
@@ -300,6 +301,7 @@ def test_a_window_that_nobody_sees_gives_its_connection_back_and_catches_up(crew
     assert len([address for address in made.requests if "/events?" in address]) == 2
 
 
+@pytest.mark.long
 def test_nothing_breaks_wcag_aa_in_light_and_dark(crew: Team, window: Windows, axe: str) -> None:
     waits = waiting(crew, NESTED, "ask")
     failed = crew.run("steps: [{id: bad, agent: hand, task: fail}, {id: never, agent: hand, task: echo}]")
