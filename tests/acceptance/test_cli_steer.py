@@ -52,7 +52,8 @@ class Desk(Project):
         super().__init__(folder)
         for name, text in {"asks.yaml": ASKS, "undo.yaml": UNDO, "queue.yaml": QUEUE}.items():
             (folder / name).write_text(text)
-        self.client = Client(Settings(home=folder / "state", agents=(str(self.agents),)))
+        broker = self.environment.get("ORCHESTRATOR_BROKER_URL")
+        self.client = Client(Settings(home=folder / "state", agents=(str(self.agents),), broker_url=broker))
         self.start("worker", "echo", "--log-level", "warning")
         wait_until(
             lambda: any(agent["presence"] == "online" for agent in self.client.agents()), what="a worker", timeout_s=20
@@ -78,8 +79,9 @@ class Desk(Project):
         """A command in this process, which costs no start of Python."""
         out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            for name in ("ORCHESTRATOR_HOME", "ORCHESTRATOR_AGENTS"):
-                patch.setenv(name, self.environment[name])
+            for name in ("ORCHESTRATOR_HOME", "ORCHESTRATOR_AGENTS", "ORCHESTRATOR_BROKER_URL"):
+                if name in self.environment:
+                    patch.setenv(name, self.environment[name])
             code = main(words)
         for stream in (out, err):
             stream.seek(0)
