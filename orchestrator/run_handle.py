@@ -73,11 +73,12 @@ class RunHandle:
                 followed = store.follow_events(blocking, self.id, after=after, block_ms=BLOCK_MS)
                 yield from (event for event in followed if event is not None)
 
-    def logs(self, step: str | None = None, follow: bool = False) -> Iterator[LogLine]:
+    def logs(self, step: str | None = None, follow: bool = False, *, after: str = BEGINNING) -> Iterator[LogLine]:
         """What handlers have logged, in order; with `follow`, also what they log, until the run ends.
 
         Args:
             step: only of this step; of a foreach, of all its items.
+            after: the id of a line; those up to it are left out.
         Raises:
             RunNotFound. UnknownStep: with near names.
         """
@@ -85,7 +86,7 @@ class RunHandle:
             if step is not None:
                 self._check_step(step)
             over = self.record().state.terminal
-        lines = self._client.run_log.read_all(self.id) if over or not follow else self._follow_log()
+        lines = self._client.run_log.read_all(self.id, after) if over or not follow else self._follow_log(after)
         return self._lines_of(step, lines)
 
     def logs_dropped(self) -> int:
@@ -97,8 +98,8 @@ class RunHandle:
         with guard(self._client.url):
             yield from (line for line in lines if step is None or line.step == step or line.step.startswith(f"{step}["))
 
-    def _follow_log(self) -> Iterator[LogLine]:
-        log, after, over = self._client.run_log, BEGINNING, False
+    def _follow_log(self, after: str) -> Iterator[LogLine]:
+        log, over = self._client.run_log, False
         while True:
             lines = log.wait(self._client.blocking, self.id, after, 1 if over else BLOCK_MS)
             yield from lines

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import options
 from orchestrator.cli.output import print_json_line, say
+from orchestrator.cli.reading_on import read_on, say_away
 from orchestrator.cli.runs import find_run
 from orchestrator.cli.text import clock, visible
 from orchestrator.client import Client
 from orchestrator.records import LogLine
+from orchestrator.store.run_log import BEGINNING
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -43,7 +46,11 @@ def logs(
     printed = False
     with Client(options.load_settings()) as client:
         handle = find_run(client, run_id)
-        lines = handle.logs(step, follow=follow)
+
+        def read(after: str) -> Iterator[LogLine]:
+            return handle.logs(step, follow=follow, after=after)
+
+        lines = read_on(client, read, BEGINNING, say_away) if follow else read(BEGINNING)
         dropped = handle.logs_dropped()
         if dropped:
             say(f"the oldest {dropped:,} lines are dropped; a run keeps {client.settings.log_lines:,}")

@@ -46,9 +46,8 @@ class RunLog:
         """At most `count` lines behind a position, in the order they reached the server. One round trip."""
         return [_line(*entry) for entry in self.client.xrange(self.keys.log(run_id), min=f"({after}", count=count)]
 
-    def read_all(self, run_id: str) -> Iterator[LogLine]:
-        """Every line that is kept, a page at a time."""
-        after = BEGINNING
+    def read_all(self, run_id: str, after: str = BEGINNING) -> Iterator[LogLine]:
+        """Every line that is kept behind a position, a page at a time."""
         while page := self.read(run_id, after):
             yield from page
             after = page[-1].id

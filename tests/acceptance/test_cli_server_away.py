@@ -22,10 +22,12 @@ echo = Agent("echo", concurrency=1)
 
 @echo.task
 def say(ctx: Context) -> str:
+    ctx.log.info("it begins")
     while not pathlib.Path("open").exists():
         ctx.progress(0.5, "half")
         assert not ctx.cancelled
         time.sleep(0.05)
+    ctx.log.info("it ends")
     return "said"
 """
 SIGN = "name: sign\nsteps: [{id: sign, wait: {signal: approval}}, {id: say, agent: echo, task: say, with: {text: hi}}]"
@@ -135,3 +137,16 @@ def test_a_handler_that_tells_its_progress_does_not_fail_while_the_server_is_awa
     (project.folder / "open").touch()
     assert process.wait(60) == 0, written()
     assert "say lost" not in written()
+
+
+def test_a_log_is_followed_beyond_a_server_that_was_away(project: Project, server: Server) -> None:
+    project.agents.write_text(PATIENT)
+    (project.folder / "one.yaml").write_text("name: one\nsteps: [{id: say, agent: echo, task: say}]")
+    project.start("worker")
+    run_id = project.json("run", "one.yaml", "--detach")["run_id"]
+    process, written = started(project, "logs", run_id, "--follow")
+    waits_for("it begins", written)
+    interrupt(server, written)
+    (project.folder / "open").touch()
+    assert process.wait(60) == 0, written()
+    assert (written().count("it begins"), written().count("it ends")) == (1, 1)
