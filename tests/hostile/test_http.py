@@ -79,6 +79,8 @@ def handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.close_connection = True
+            # What is left unread at the end resets the connection, and may take the answer with it.
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             try:
                 answers(self)
             except OSError:
