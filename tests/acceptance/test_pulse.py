@@ -103,7 +103,7 @@ def test_a_beat_costs_a_few_commands_and_no_more_with_more_runs_that_are_over(qu
 
     def cost() -> tuple[int, int]:
         """Commands, those of scripts included, and bytes that the server sends, of a beat after the first: the
-        cheapest of three, because what has just ended is looked at once more.
+        cheapest of three, as other costs are counted.
         """
         pulse, found = Pulse(quiet.client), []
         pulse.beat()
