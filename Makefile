@@ -77,8 +77,8 @@ limits: $(VENV)/.installed
 # requirements.lock: every package that an installation brings, with the hashes of its files. CI holds it against
 # pyproject.toml. To install by it: pip install --require-hashes -r requirements.lock, then pip install --no-deps ours.
 lock: $(VENV)/.installed-release
-	@$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	@$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-options --no-header --no-annotate \
+	  --output-file requirements.lock pyproject.toml
 
 # An installation by the lock in an empty environment, where no package may run code.
 lock-check: $(VENV)/bin/python

@@ -94,8 +94,6 @@ class Decisions:
         Raises:
             RunNotFound: no such run (any more).
         """
-        if what == OUTPUTS:
-            return self._end(run_id, question)
         if what == START:
             return self._store.start_run(run_id)
         if what in (CANCEL, STOP):
@@ -103,6 +101,8 @@ class Decisions:
         question = question or self._store.load_decision(run_id, what)
         if question is None:
             return None  # a process of the newer version decides, when it keeps
+        if what == OUTPUTS:
+            return self._end(run_id, question)
         step, record, scope = question.step, question.record, question.scope
         if "state" not in record or StepState(record["state"]).terminal:
             self._store.drop_decision(run_id, what)
@@ -279,10 +279,7 @@ class Decisions:
 
     # --- ends ------------------------------------------------------------------------------------------------
 
-    def _end(self, run_id: str, question: Question | None) -> Advance | None:
-        question = question or self._store.load_decision(run_id, OUTPUTS)
-        if question is None:
-            return None  # as in `decide`
+    def _end(self, run_id: str, question: Question) -> Advance | None:
         try:
             values = render(question.step, question.scope, limit_s=self._limit_s)
             text = self._encode(values, "the outputs of the run")
