@@ -111,6 +111,12 @@ def _events(answer: http.client.HTTPResponse) -> Iterator[dict[str, str]]:
             event = {}
 
 
+def kept_link(project: Project) -> str:
+    """The link that works now, of the one Flower of a project."""
+    [link] = (project.folder / "state" / "flower.url").read_text().split()
+    return link
+
+
 @contextmanager
 def flower(project: Project, *words: str) -> Iterator[Browser]:
     """`orchestrator flower` with these options, for the time of a `with`."""

@@ -17,7 +17,7 @@ from orchestrator import Settings
 from orchestrator.web.api.openapi import ALL_ROUTES
 from orchestrator.web.install import handlers
 from orchestrator.web.site import Site
-from tests.acceptance.browser import Browser, flower
+from tests.acceptance.browser import Browser, flower, kept_link
 from tests.acceptance.project import Project
 
 WAITS = "name: asks\nsteps:\n  - {id: sign, wait: {signal: approval}}\n"
@@ -42,10 +42,6 @@ def stranger(project: Project) -> Iterator[Browser]:
 def inside(project: Project, stranger: Browser) -> Browser:
     """Somebody who has."""
     return Browser(kept_link(project)).enter()
-
-
-def kept_link(project: Project) -> str:
-    return (project.folder / "state" / "flower.url").read_text().strip()
 
 
 def every_path(project: Project) -> set[str]:

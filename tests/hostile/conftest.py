@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.browser import Browser, flower
+from tests.acceptance.browser import Browser, flower, kept_link
 from tests.acceptance.project import Project
 from tests.hostile.cases import Case, all_cases
 
@@ -37,8 +37,3 @@ def stranger(project: Project) -> Iterator[Browser]:
 def inside(project: Project, stranger: Browser) -> Browser:
     """Somebody who has."""
     return Browser(kept_link(project)).enter()
-
-
-def kept_link(project: Project) -> str:
-    """The link that works now."""
-    return (project.folder / "state" / "flower.url").read_text().split()[0]

@@ -14,13 +14,12 @@ from playwright.sync_api import expect
 from orchestrator import Settings
 from orchestrator.web.install import install
 from orchestrator.web.site import Site
-from tests.acceptance.browser import Browser
+from tests.acceptance.browser import Browser, kept_link
 from tests.acceptance.browser import flower as started
 from tests.acceptance.project import Project
 from tests.acceptance.screen import Screen
 from tests.acceptance.team import team
 from tests.hostile.cases import Case
-from tests.hostile.conftest import kept_link
 from tests.hostile.routes import CHANGES, CONTROLS, RULES
 from tests.web.browsing import Window, chromium
 from tests.web.browsing import flower as shown

@@ -26,6 +26,16 @@ WCAG_AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 @contextmanager
+def entered(crew: Team, browser: Browser) -> Iterator[tuple[str, Any]]:
+    """A Flower whose link was used: its address, and the cookies of whoever used it."""
+    with flower(crew) as link:
+        window = Window(browser, link)
+        window.page.goto(link)
+        yield window.origin, window.context.storage_state()
+        window.close()
+
+
+@contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser of the system."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

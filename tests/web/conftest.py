@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.acceptance.team import Team, team
-from tests.web.browsing import Window, chromium, flower, install_axe
+from tests.web.browsing import Window, chromium, entered, install_axe
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,12 +43,8 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="package")
 def opened(crew: Team, browser: Browser) -> Iterator[tuple[str, Any]]:
-    """A Flower whose link was used: its address, and the cookies of whoever used it."""
-    with flower(crew) as link:
-        window = Window(browser, link)
-        window.page.goto(link)
-        yield window.origin, window.context.storage_state()
-        window.close()
+    with entered(crew, browser) as made:
+        yield made
 
 
 @pytest.fixture

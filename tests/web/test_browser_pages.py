@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from orchestrator import StepState
 from tests.acceptance.team import Team
 from tests.waiting import wait_until
-from tests.web.browsing import Window, flower
+from tests.web.browsing import Window, entered, flower
 from tests.web.scenes import Scenes, studio
 from tests.web.studio import HOSTILE, LONG
 
@@ -37,11 +37,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 @pytest.fixture(scope="module")
 def opened(house: Team, browser: Browser) -> Iterator[tuple[str, Any]]:
     """As in conftest.py, of this house. It hears of tasks from the first one on."""
-    with flower(house) as link:
-        window = Window(browser, link)
-        window.page.goto(link)
-        yield window.origin, window.context.storage_state()
-        window.close()
+    with entered(house, browser) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
