@@ -63,7 +63,7 @@ class Pulse:
         self._open: dict[str, RunRecord] | None = None
         self._active: dict[str, int] = {}
         self._failed: dict[str, RunRecord] = {}
-        self._newest = ""
+        self._newest: str | None = None  # "" where there was no run
         self._turn = 0
         self._counted: tuple[float, int, int] | None = None
         self._position = BEGINNING
@@ -108,7 +108,8 @@ class Pulse:
             self._open = {run.id: run for run in found}
             self._failed = {run.id: run for run in self._client.runs(status=RunState.FAILED, limit=MOST_FAILED)}
         newest = self._client.runs(limit=NEWEST)
-        if len(newest) == NEWEST and newest[-1].id > self._newest > "":
+        # By its place: ids are made by clients, and need not rise in the order of the list.
+        if len(newest) == NEWEST and self._newest is not None and self._newest not in {run.id for run in newest}:
             newest = self._client.runs(limit=NEWEST_AFTER_MANY)
         self._newest = newest[0].id if newest else ""
         for run in newest:

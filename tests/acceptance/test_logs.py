@@ -179,6 +179,7 @@ def test_follow_prints_lines_as_they_come_and_ends_with_the_run(project: Project
 
 def test_log_format_json_makes_every_line_of_a_worker_an_object(project: Project) -> None:
     worker = project.start("worker", "--log-format", "json")
+    wait_until(lambda: "teller" in project.online(), what="the worker", timeout_s=20)  # or `run` starts its own
     project.json("run", "tell.yaml", "-i", "count=1")
     project.json("send", "teller", "hello")
     wait_until(lambda: project.json("inbox", "teller", "--peek") == [], what="the message", timeout_s=10)
