@@ -324,9 +324,7 @@ class Client:
         with self.asking():
             return self._directory.loads()
 
-    def audit(
-        self, against: Sequence[str | Path] = (), progress: Progress = lambda what, done: None
-    ) -> Report:
+    def audit(self, against: Sequence[str | Path] = (), progress: Progress = lambda what, done: None) -> Report:
         """Prove from the records that nothing is lost, stuck or left over. Changes nothing; works while things move.
 
         Args:

@@ -36,4 +36,3 @@ def base_of(step_id: str) -> str:
 def visible_id(step_id: str) -> str:
     """The id as people see it: the only step of an item goes by the item's id."""
     return step_id.replace(".item[", "[")
-

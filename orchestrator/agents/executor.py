@@ -49,11 +49,12 @@ from orchestrator.store.routing import agent_of
 from orchestrator.store.runs import RunStore
 from orchestrator.workflow.catalog import TaskInfo
 from orchestrator.workflow.expressions import render
+from orchestrator.workflow.misfits import misfit
 from orchestrator.workflow.plan import PlanStep
-from orchestrator.workflow.schemas import misfit
 
 Json = Any
 log = logging.getLogger(__name__)
+_SHOWN = 500  # characters of an output that does not fit
 
 
 class Executor:
@@ -291,9 +292,7 @@ class Executor:
         ended("failed" if delay_ms is None else "retrying", error)
         return self._committed(
             claim,
-            lambda _: self.store.fail_step(
-                claim.run_id, claim.step_id, claim.attempt, stored, retry_delay_ms=delay_ms
-            ),
+            lambda _: self.store.fail_step(claim.run_id, claim.step_id, claim.attempt, stored, retry_delay_ms=delay_ms),
         )
 
     def _committed(self, claim: Claim, record: Callable[[bool], Advance | None]) -> Advance | None:
@@ -317,7 +316,8 @@ def runner_id() -> int:
 def check_schema(step: PlanStep, text: str) -> None:
     """Raises HandlerOutputInvalid: the output (JSON text) does not fit the step's `output_schema`."""
     if step.output_schema is not None and (wrong := misfit(step.output_schema, json.loads(text))):
-        raise HandlerOutputInvalid(f"the output does not fit output_schema: {wrong}")
+        shown = f"is {text}" if len(text) <= _SHOWN else f"begins {text[:_SHOWN]}"
+        raise HandlerOutputInvalid(f"the output does not fit output_schema: {wrong}; it {shown}")
 
 
 def fitting(task: TaskInfo, offer: Mapping[str, Json]) -> dict[str, Json]:

@@ -9,9 +9,7 @@ from orchestrator.backoff import retry_delay_ms
 from orchestrator.errors import (
     ExpressionError,
     HandlerInputInvalid,
-    HandlerOutputInvalid,
     HopLimit,
-    LimitExceeded,
     MessageInvalid,
     MessageNotFound,
     UnknownAgent,
@@ -23,14 +21,13 @@ from orchestrator.records import StepError
 from orchestrator.settings import Settings
 from orchestrator.workflow.plan import Retry
 
-# The same input would fail in the same way, so no policy retries these.
+# The same input would fail in the same way, so no policy retries these. An output that does not fit is none of them: a
+# model gives another answer the next time.
 _HOPELESS = (
     Fatal,
     ExpressionError,
     HandlerInputInvalid,
-    HandlerOutputInvalid,
     HopLimit,
-    LimitExceeded,
     MessageInvalid,
     MessageNotFound,
     UnknownAgent,

@@ -33,7 +33,12 @@ class Mailing:
     """
 
     def __init__(
-        self, office: PostOffice, agent: str, drafts: list[Draft], *, after: AgentMessage | None = None,
+        self,
+        office: PostOffice,
+        agent: str,
+        drafts: list[Draft],
+        *,
+        after: AgentMessage | None = None,
         redact: Callable[[Json], Json] = unchanged,
     ) -> None:
         self._office = office

@@ -330,9 +330,7 @@ class PostOffice:
         raise WaitTimeout(f"no reply to message {message_id} within {timeout_s:g} s", message_id=message_id)
 
     def _take(self, answer: MessageRecord, taker: str) -> None:
-        delivery = self.inbox.claim(
-            [answer.box], receiver=taker, lease_ms=60_000, message_id=answer.message.message_id
-        )
+        delivery = self.inbox.claim([answer.box], receiver=taker, lease_ms=60_000, message_id=answer.message.message_id)
         if delivery is not None:
             self.inbox.finish(answer.message.message_id, "acknowledged", receiver=taker, box=answer.box)
 
@@ -455,4 +453,3 @@ def here() -> dict[str, Json]:
     except (OSError, subprocess.SubprocessError):
         context["git_branch"] = None  # no repository, or no git
     return context
-

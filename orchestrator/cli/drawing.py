@@ -97,9 +97,7 @@ class Picture:
             yield Segment.line()
 
 
-def header(
-    words: Sequence[str], state: str, counts: Counts, now: int, width: int, height: int, pen: Pen
-) -> list[Text]:
+def header(words: Sequence[str], state: str, counts: Counts, now: int, width: int, height: int, pen: Pen) -> list[Text]:
     """Which run it is, and how far. `words` are what is said of it."""
     text = pen.cut(" - ".join(word for word in words if word), width - 3)
     first = Text.assemble(pen.symbol(state, now), " ", (text, "bold"))

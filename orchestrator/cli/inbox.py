@@ -167,7 +167,12 @@ def _take(client: Client, receiver: Receiver, wait_s: float = 0.0) -> MessageRec
 def _close(client: Client, record: MessageRecord, outcome: str, **parts: object) -> None:
     message = record.message
     posted = client.office.inbox.finish(
-        message.message_id, outcome, receiver=TERMINAL, box=record.box, priority=message.priority, **parts  # type: ignore[arg-type]
+        message.message_id,
+        outcome,
+        receiver=TERMINAL,
+        box=record.box,
+        priority=message.priority,
+        **parts,  # type: ignore[arg-type]
     )
     client.office.carry(posted)
 

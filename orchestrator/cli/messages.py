@@ -252,4 +252,3 @@ def _at_ms(text: str | None) -> int | None:
     except (ValueError, OverflowError):
         message = f"at: {text!r} is no time; write 2026-05-01T09:00:00Z"
         raise MessageInvalid(message, field="at") from None
-

@@ -90,9 +90,7 @@ class Engine:
     def office(self) -> PostOffice:
         return self._own(
             "office",
-            lambda: PostOffice(
-                self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish
-            ),
+            lambda: PostOffice(self.inbox, self.directory, self.settings, blocking=self.blocking, publish=self.publish),
         )
 
     def task_events(self, worker: str) -> TaskEvents:

@@ -30,9 +30,7 @@ class Deliveries:
         commons, options: what the scripts of messages want first.
     """
 
-    def __init__(
-        self, client: Any, keys: Keys, signatures: Signatures, commons: Sequence[str], options: str
-    ) -> None:
+    def __init__(self, client: Any, keys: Keys, signatures: Signatures, commons: Sequence[str], options: str) -> None:
         self._client = client
         self._keys = keys
         self._signatures = signatures

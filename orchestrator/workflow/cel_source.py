@@ -67,12 +67,16 @@ def member_text(member: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """A comprehension: its variable is known between the tokens `start` and `end`."""
+    """A comprehension: its variable is known between the tokens `start` and `end`, where its brackets are."""
 
     name: str
     variable: str
     start: int
     end: int
+
+    def holds(self, inner: Macro) -> bool:
+        """Whether the other runs once for each of its items. It holds itself."""
+        return self.start <= inner.start < self.end
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,16 @@ class CelSource:
     @cached_property
     def macro_depth(self) -> int:
         """How many comprehensions run inside one another, at most."""
-        return max(
-            (sum(outer.start <= macro.start < outer.end for outer in self.macros) for macro in self.macros), default=0
+        return max((sum(outer.holds(macro) for outer in self.macros) for macro in self.macros), default=0)
+
+    @cached_property
+    def over(self) -> tuple[tuple[Path, ...], ...]:
+        """For each comprehension: the paths that it, and those around it, go over; those that are computed left out."""
+        ends = {end: path for path, (_, end) in self._paths()} if self.macros else {}
+        lists = {macro: path for macro in self.macros if (path := ends.get(macro.start - 2))}
+        return tuple(
+            tuple(lists[outer] for outer in self.macros if outer.holds(macro) and outer in lists)
+            for macro in self.macros
         )
 
     @cached_property

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.errors import ExpressionError
 from orchestrator.workflow.evaluation import MAX_RESULT_BYTES, run
+from orchestrator.workflow.template import SHAPE
 
 _START = """
 import sys, types
@@ -67,7 +68,7 @@ def run_in_helper(source: str, variables: dict[str, Any], functions: tuple[str, 
 
 
 def _too_much(what: str) -> ExpressionError:
-    return ExpressionError(f"{what} on this data; shape large data in an agent or a foreach")
+    return ExpressionError(f"{what} on this data; {SHAPE}")
 
 
 def main() -> None:

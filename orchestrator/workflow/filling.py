@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import ExpressionError
 from orchestrator.workflow.budget import lighter
 from orchestrator.workflow.evaluation import MAX_RESULT_BYTES
-from orchestrator.workflow.template import OPEN, Expr, Unclosed, about, shorten, split
+from orchestrator.workflow.template import OPEN, SHAPE, Expr, Unclosed, about, shorten, split
 
 Json = Any
 
@@ -53,7 +53,7 @@ class Filling:
         self._left = lighter(self._left, value)
         if self._left < 0:
             most = f"the values of this template are larger than {MAX_RESULT_BYTES >> 20} MiB together"
-            raise ExpressionError(about(source, f"{most}; shape large data in an agent or a foreach"))
+            raise ExpressionError(about(source, f"{most}; {SHAPE}"))
         return value
 
 

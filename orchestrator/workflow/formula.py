@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
+from orchestrator.errors import ExpressionError
 from orchestrator.workflow.budget import Shape, Size
 from orchestrator.workflow.cel_source import CelSource, Path
 from orchestrator.workflow.evaluation import program
 from orchestrator.workflow.functions import KNOWN
 from orchestrator.workflow.nearby import did_you_mean, listed
+from orchestrator.workflow.template import SHAPE
 
 ROOTS = ("inputs", "steps", "item", "index", "round", "run", "secrets")
 STEP_FIELDS = ("output", "status", "error", "attempts")
@@ -20,6 +23,8 @@ RUN_FIELDS = ("id", "workflow", "error")
 ROUND_FIELDS = ("index", "previous")
 MAX_NESTING = 32
 MAX_LINKS = 256
+MAX_COMPREHENSIONS = 4
+MAX_ITEMS = 100_000
 _HYPHEN = re.compile(r"(?<![\w.])steps\.([A-Za-z_]\w*(?:-\w+)+)")
 _WHERE = re.compile(r"<input>:\d+:(\d+): (?:Syntax error: )?(.*)")
 
@@ -86,9 +91,16 @@ class Formula:
         """The part of the scope that the expression names, and the most work that evaluating over it can be.
 
         CEL converts all it is given, 2 us for each element. The work is in the unit of `budget`.
+
+        Raises:
+            ExpressionError: a comprehension goes over more than `MAX_ITEMS`.
         """
         size = Size()
         part: dict[str, Any] = _narrow(scope, self._wanted, size)
+        for lists in self.cel.over:
+            items = prod(_length(part, path) for path in lists)
+            if items > MAX_ITEMS:
+                raise ExpressionError(f"goes over {items:,} items; the limit is {MAX_ITEMS:,}; {SHAPE}")
         inside = Size()
         for path in self.cel.inside:
             _narrow(part, _tree(path), inside)
@@ -101,6 +113,8 @@ class Formula:
             return f"has {self.cel.nesting} brackets inside one another; the limit is {MAX_NESTING}"
         if self.cel.links > MAX_LINKS:
             return f"has {self.cel.links} operators and members; the limit is {MAX_LINKS}"
+        if self.cel.macro_depth > MAX_COMPREHENSIONS:
+            return f"has {self.cel.macro_depth} comprehensions inside one another; the limit is {MAX_COMPREHENSIONS}"
         if self.cel.count("//"):
             return "has a comment; comments are not allowed in expressions"
         if self.cel.leading_dot:
@@ -180,6 +194,14 @@ def _readable(reason: str) -> str:
     """The parser's sentence without its list of fifty tokens."""
     reason = re.sub(r"\s*expecting \{.*", "", reason)
     return reason.replace("mismatched input '<EOF>'", "it ends too early").replace("mismatched input", "unexpected")
+
+
+def _length(scope: Mapping[str, Any], path: Path) -> int:
+    """How many items the list or map at a path has; 1 if there is none, which CEL tells."""
+    value: Any = scope
+    for member in (path.root, *path.members):
+        value = value.get(member) if isinstance(value, Mapping) else None
+    return len(value) if isinstance(value, (list, tuple, Mapping)) else 1
 
 
 def _tree(path: Path) -> dict[str, Any]:

@@ -159,9 +159,7 @@ def _container(step: PlanStep, node: Node, spec: Step, graph: Graph) -> PlanStep
 def _foreach(spec: Step) -> ForEach | None:
     if spec.foreach is None:
         return None
-    return ForEach(
-        spec.foreach, spec.max_parallel, spec.on_item_error or "fail", spec.enough, spec.rest or "cancel"
-    )
+    return ForEach(spec.foreach, spec.max_parallel, spec.on_item_error or "fail", spec.enough, spec.rest or "cancel")
 
 
 def _wait(node: Node, spec: Step, graph: Graph) -> Wait:

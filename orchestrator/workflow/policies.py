@@ -12,7 +12,7 @@ from orchestrator.workflow.inputs import check_declaration, input_schema, wrong_
 from orchestrator.workflow.loader import LoadedWorkflow, Place
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.plan import PlanStep, Policies
-from orchestrator.workflow.schemas import problem_of
+from orchestrator.workflow.schemas import MAX_VALUES, problem_of, values_in
 from orchestrator.workflow.spec import Case, Workflow
 
 Json = Any
@@ -48,8 +48,13 @@ def check_file(loaded: LoadedWorkflow, graph: Graph, steps: list[PlanStep], chil
         elif wrong := problem_of_cron(spec.schedule.cron, spec.schedule.timezone):
             graph.problems.append((("schedule", "cron"), wrong))
         _check_values(("schedule", "inputs"), spec.schedule.inputs, spec, graph, complete=True)
+    left = MAX_VALUES
     for step in steps:
-        if step.output_schema is not None and (wrong := problem_of(step.output_schema)):
+        if step.output_schema is None:
+            continue
+        left -= values_in(step.output_schema)
+        wrong = problem_of(step.output_schema) if left >= 0 else f"makes more than {MAX_VALUES:,} values in schemas"
+        if wrong:
             graph.problems.append(((*graph.nodes[step.id].place, "output_schema"), wrong))
     known = [step.id for step in steps if not step.internal]
     for at, case in enumerate(spec.tests):

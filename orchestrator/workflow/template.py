@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from orchestrator.workflow.cel_source import TOKEN
 
+SHAPE = "shape large data in an agent or a foreach"  # what the messages about limits of size advise
 OPEN = "${{"
 ESCAPED = "$${{"
 

@@ -26,6 +26,7 @@ Json = Any
 Place = tuple[str | int, ...]
 
 MAX_VALUES = 200_000  # with every alias counted as often as it is used; 20 for each of 10,000 steps
+MAX_LETTERS = 256 << 10  # of one text: a long book chapter
 _SEPARATORS = "\n,[{"  # one of them stands beside nearly every value
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNWRITABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -177,6 +178,8 @@ class _Builder:
 
 def _scalar(event: ScalarEvent, line: int) -> Json:
     text: str = event.value
+    if len(text) > MAX_LETTERS:
+        raise YamlMistake(line, f"a text of {len(text):,} characters; the limit is {MAX_LETTERS:,}")
     if _SURROGATE.search(text):
         raise YamlMistake(line, "half of a surrogate pair is no text")
     if event.style is not None or not event.implicit[0]:

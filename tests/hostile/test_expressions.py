@@ -151,12 +151,38 @@ def test_literal_text_arrives_as_it_is(case: Case, tmp_path: Path) -> None:
         assert heard(tmp_path, text) == text.replace("$${{", "${{")
 
 
-@pytest.mark.parametrize("expression", ["l.map(a, l.map(b, a * b))", "l.all(a, l.all(b, l.all(c, a + b + c >= 0)))"])
-def test_comprehensions_in_comprehensions_are_ended(expression: str) -> None:
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "inputs.l.map(a, [inputs.l][0].map(b, a * b))",
+        "inputs.l.all(a, [inputs.l][0].all(b, [inputs.l][0].all(c, a + b + c >= 0)))",
+        "inputs.lists.map(a, a.map(b, a))",
+    ],
+)
+def test_comprehensions_whose_items_are_known_only_later_are_ended(expression: str) -> None:
     start = time.monotonic()
+    scope = {"inputs": {"l": [*range(1000)], "lists": [[*range(1000)]] * 1000}}
     with pytest.raises(ExpressionError, match="shape large data in an agent or a foreach"):
-        render("${{ " + expression.replace("l.", "inputs.l.") + " }}", {"inputs": {"l": [*range(1000)]}}, limit_s=0.5)
+        render("${{ " + expression + " }}", scope, limit_s=0.5)
     assert time.monotonic() - start < 5
+
+
+def test_comprehensions_are_nested_four_deep_and_no_deeper() -> None:
+    def nested(depth: int) -> str:
+        return "[1].exists(a, " * depth + "true" + ")" * depth
+
+    assert render("${{ " + nested(4) + " }}", {}) is True
+    assert "has 5 comprehensions inside one another; the limit is 4" in check("${{ " + nested(5) + " }}")[0]
+
+
+def test_a_comprehension_goes_over_so_many_items_and_no_more() -> None:
+    start = time.monotonic()
+    scope = {"inputs": {"l": [*range(1000)], "all": [0] * 100_000}}
+    for body in ("map(a, inputs.l.map(b, a * b))", "filter(a, inputs.all.exists(b, a == b))"):
+        with pytest.raises(ExpressionError, match=r"goes over .* items; the limit is 100,000; shape large data in an"):
+            render("${{ inputs.l." + body + " }}", scope)
+    assert time.monotonic() - start < 0.5, "it was computed first"
+    assert render("${{ inputs.all.exists(b, b == 0) && inputs.l.exists(b, b == 999) }}", scope) is True
 
 
 def test_a_page_reads_paths_and_computes_nothing() -> None:

@@ -82,7 +82,7 @@ def test_a_tag_without_end_is_refused_at_its_start(tmp_path: Path) -> None:
 @pytest.mark.hostile("Y-09")
 def test_a_key_stands_once(case: Case, tmp_path: Path) -> None:
     refused_in_all_variants(tmp_path, case, "bad.yaml:5: the key 'agent' is there twice; the first one is in line 4")
-    key = "? " + "k" * 400_000 + "\n: 1\n"
+    key = "? " + "k" * 200_000 + "\n: 1\n"
     refused(tmp_path, key + key, "kkk... is there twice")
 
 
@@ -233,6 +233,12 @@ def test_the_file_that_was_found_is_the_file_that_is_read(tmp_path: Path) -> Non
         except WorkflowInvalid as error:
             seen.add(error.message)
     assert seen == {"fine", f"{child}: cannot be read: Too many levels of symbolic links"}
+
+
+def test_a_text_is_so_long_and_no_longer(tmp_path: Path) -> None:
+    text = "name: x\nsteps: [{id: a, set: {text: " + "x" * 262_145 + "}}]\n"
+    refused(tmp_path, text, "bad.yaml:2: a text of 262,145 characters; the limit is 262,144")
+    assert compile_apart(tmp_path, text.replace("xx", "x", 1)).problems is None
 
 
 def test_a_pattern_cannot_take_for_ever(tmp_path: Path) -> None:
