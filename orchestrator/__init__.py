@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.client import Client
     from orchestrator.errors import (
         AgentOffline,
+        ApprovalNotAllowed,
         HandoffFailed,
         MessageInvalid,
         MessageNotFound,
@@ -76,6 +77,7 @@ __all__ = [  # noqa: RUF022 - under headings
     "StepState",
     # --- errors
     "AgentOffline",
+    "ApprovalNotAllowed",
     "HandoffFailed",
     "MessageInvalid",
     "MessageNotFound",

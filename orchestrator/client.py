@@ -359,8 +359,13 @@ class Client:
     @property
     def speaker(self) -> str:
         """Who sends where nobody is named: the agent whose key this is, or the operator."""
+        return self.key_of or OPERATOR
+
+    @property
+    def key_of(self) -> str | None:
+        """The agent whose key this process has; None: it has none, or the installation's."""
         key = self.office.inbox.signatures.key
-        return (key and key.agent) or OPERATOR
+        return key.agent if key else None
 
     def send(self, to: str, content: Json, *, sender: str | None = None, **options: Any) -> Receipt:
         """Send a message to an agent, or to `capability:NAME`. Returns at once; the receipt can be waited on.

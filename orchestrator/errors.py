@@ -96,6 +96,10 @@ class StepNotWaiting(OrchestratorError):
     """The step does not wait for a signal."""
 
 
+class ApprovalNotAllowed(OrchestratorError):
+    """The agent whose key this process has works in the run, and so opens none of its gates."""
+
+
 class RunFailed(OrchestratorError):
     """The run did not succeed; `run_id`, `status` and `error` say more."""
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.agents.rerun import Rerun, plan_rerun
 from orchestrator.agents.values import encode
 from orchestrator.documents import run_document
-from orchestrator.errors import Problem, RunFailed, RunNotFound, RunOver, UnknownStep, WaitTimeout, WorkflowInvalid
+from orchestrator.errors import (
+    ApprovalNotAllowed,
+    Problem,
+    RunFailed,
+    RunNotFound,
+    RunOver,
+    UnknownStep,
+    WaitTimeout,
+    WorkflowInvalid,
+)
 from orchestrator.ids import base_of
 from orchestrator.records import Event, LogLine, RunRecord, StepError, StepRecord
 from orchestrator.states import RunState
@@ -206,32 +215,49 @@ class RunHandle:
 
         Raises:
             RunNotFound. RunOver. WorkflowInvalid: no name of a signal. HandlerOutputInvalid: the data is no JSON.
+            ApprovalNotAllowed: as for `approve`.
         """
         from orchestrator.workflow.spec import SIGNAL_NAME
 
         if not SIGNAL_NAME.fullmatch(name):
             message = f"{name!r} is no name of a signal: use letters, digits, '_', '-', '.' and ':', 100 at most"
             raise WorkflowInvalid([Problem("", 0, "", message)])
+        self._see_that_it_may()
         with self._client.asking():
             advance, reached = self._client.store.signal_run(self.id, name, self._encode(data))
             self._client.carry_on(advance)
         return reached
 
-    def approve(self, step: str, data: Json = None) -> None:
+    def approve(self, step: str, data: Json = None, *, since: int | None = None) -> None:
         """Let a step go on that waits for a signal; its output is the data, `{"approved": true}` unless said.
 
+        Args:
+            since: the step's `started_at` when it was looked at: a later round of a loop is not answered then.
         Raises:
-            RunNotFound. RunOver. StepNotWaiting.
+            RunNotFound. RunOver. StepNotWaiting. ApprovalNotAllowed: the key of this process is that of an agent which
+            has a step in this run.
         """
+        self._see_that_it_may()
         with self._client.asking():
             text = self._encode({"approved": True} if data is None else data)
-            self._client.carry_on(self._client.store.answer_step(self.id, step, text))
+            self._client.carry_on(self._client.store.answer_step(self.id, step, text, since=since))
 
-    def reject(self, step: str, reason: str | None = None) -> None:
-        """Fail a step that waits for a signal. Raises RunNotFound, RunOver, StepNotWaiting."""
+    def reject(self, step: str, reason: str | None = None, *, since: int | None = None) -> None:
+        """Fail a step that waits for a signal. `since`, and what is raised: as for `approve`."""
+        self._see_that_it_may()
         error = StepError("Rejected", reason or "rejected", step)
         with self._client.asking():
-            self._client.carry_on(self._client.store.answer_step(self.id, step, "null", error))
+            self._client.carry_on(self._client.store.answer_step(self.id, step, "null", error, since=since))
+
+    def _see_that_it_may(self) -> None:
+        """Who works in a run opens none of its gates."""
+        agent = self._client.key_of
+        if agent is not None and any(agent in (step.agent, *step.hands) for step in self.steps()):
+            raise ApprovalNotAllowed(
+                f"{agent!r} has a step in run {self.id}, and the key of this process is that of {agent!r}:"
+                " who works in a run gives it no approval and no signal",
+                agent=agent,
+            )
 
     def _encode(self, data: Json) -> str:
         return encode(data, max_bytes=self._client.settings.max_output_bytes, what="the data of the signal")

@@ -25,6 +25,7 @@ from orchestrator import __version__
 from orchestrator.cli.text import visible
 from orchestrator.errors import (
     AgentsNotLoadable,
+    ApprovalNotAllowed,
     BadSignature,
     HandoffRefused,
     LimitExceeded,
@@ -107,7 +108,7 @@ COMMANDS = {
 INVALID_INPUT = (
     WorkflowInvalid, SettingsInvalid, AgentsNotLoadable, UnknownAgent, UnknownTask, RunNotFound, LimitExceeded,
     MessageInvalid, MessageNotFound, MessageNotHeld, NotYourMessage, HandoffRefused, RunOver,
-    RunNotOver, StepNotWaiting, UnknownStep, BadSignature,
+    RunNotOver, StepNotWaiting, ApprovalNotAllowed, UnknownStep, BadSignature,
 )  # fmt: skip
 
 

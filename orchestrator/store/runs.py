@@ -344,21 +344,26 @@ class RunStore(RunReader):
             RunNotFound. RunOver.
         Script: signal_run.lua, O(steps that wait for it).
         """
-        reply = self._call("signal_run", run_id, name, "", pack(data), "")
+        reply = self._call("signal_run", run_id, name, "", pack(data), "", "")
         if reply[0] == 2:
             return None, []
         advance = self._steered(run_id, reply)
         return advance, list(reply[5])
 
-    def answer_step(self, run_id: str, step_id: str, data: str, error: StepError | None = None) -> Advance | None:
+    def answer_step(
+        self, run_id: str, step_id: str, data: str, error: StepError | None = None, *, since: int | None = None
+    ) -> Advance | None:
         """Let a step that waits for a signal go on, or fail.
 
+        Args:
+            since: ms since the epoch at which it began to wait, if only this waiting is to be answered.
         Raises:
             RunNotFound. RunOver. StepNotWaiting.
         Script: signal_run.lua, O(successors).
         """
         failure = json.dumps(error.to_json()) if error else ""
-        return self._steered(run_id, self._call("signal_run", run_id, "", step_id, data, failure), step_id)
+        begun = "" if since is None else since
+        return self._steered(run_id, self._call("signal_run", run_id, "", step_id, data, failure, begun), step_id)
 
     def _steered(self, run_id: str, reply: list[Any], step_id: str = "") -> Advance | None:
         if reply[0] == -1:
@@ -369,6 +374,8 @@ class RunStore(RunReader):
             why = f" and {reply[2]}" if reply[2] else ""
             state = f"it is {reply[1]}{why}" if reply[1] else "the run has not reached it, or has no such step"
             raise StepNotWaiting(f"step {step_id!r} of run {run_id} waits for no signal: {state}")
+        if reply[0] == -4:
+            raise StepNotWaiting(f"step {step_id!r} of run {run_id} waits anew since it was looked at; look again")
         return _advance(run_id, reply)
 
     # --- repair ----------------------------------------------------------------------------------------------

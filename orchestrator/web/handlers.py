@@ -20,6 +20,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 from orchestrator.client import Client
 from orchestrator.errors import (
     AgentOffline,
+    ApprovalNotAllowed,
     BadSignature,
     HandlerOutputInvalid,
     HandoffRefused,
@@ -68,7 +69,7 @@ STATUS_OF: dict[type[OrchestratorError], HTTPStatus] = {
         (RunOver, RunNotOver, RunRefused, StepNotWaiting, MessageNotHeld, HandoffRefused, AgentOffline),
         HTTPStatus.CONFLICT,
     ),
-    **dict.fromkeys((NotYourMessage, BadSignature), HTTPStatus.FORBIDDEN),
+    **dict.fromkeys((NotYourMessage, BadSignature, ApprovalNotAllowed), HTTPStatus.FORBIDDEN),
     **dict.fromkeys((StoreUnavailable, QueueFull), HTTPStatus.SERVICE_UNAVAILABLE),
 }
 

@@ -13,7 +13,7 @@ from orchestrator.client import Client
 from orchestrator.documents import error_document, event_document, run_summary
 from orchestrator.durations import duration
 from orchestrator.ids import base_of
-from orchestrator.records import Event, RunRecord, StepRecord
+from orchestrator.records import Event, RunRecord, StepRecord, rfc3339
 from orchestrator.states import RunState, StepState
 from orchestrator.store.connection import server_now_ms
 from orchestrator.store.rows import in_order
@@ -164,7 +164,7 @@ def _row(step: StepRecord, why: str, plan: Plan) -> dict[str, Json]:
 def _question(step: StepRecord) -> dict[str, Json]:
     """What somebody has to approve or to reject."""
     until = moment(step.retry_at) if step.retry_at else ""
-    return {"step": step.id, "signal": step.signal, "until": until}
+    return {"step": step.id, "signal": step.signal, "until": until, "since": rfc3339(step.started_at)}
 
 
 def event_row(event: Event) -> dict[str, Json]:

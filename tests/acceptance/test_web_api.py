@@ -193,7 +193,12 @@ def test_a_run_is_paused_resumed_and_cancelled(browser: Browser, fits: Any) -> N
 
 def test_a_step_is_approved_with_data(browser: Browser, fits: Any) -> None:
     run_id = waits(browser)
-    fits(browser.post(f"{API}/runs/{run_id}/approve", {"step": "sign", "data": "yes, please"}), "RunSummary")
+    since = browser.get(f"{API}/runs/{run_id}").json["steps"]["sign"]["started_at"]
+    for wrong, status in (("2026-02-01T00:00:00.000Z", 409), ("2026-02-31T00:00:00.000Z", 400), ("lately", 400)):
+        reply = browser.post(f"{API}/runs/{run_id}/approve", {"step": "sign", "since": wrong})
+        assert (reply.status, "since" in reply.text) == (status, True)
+    body = {"step": "sign", "data": "yes, please", "since": since}
+    fits(browser.post(f"{API}/runs/{run_id}/approve", body), "RunSummary")
     assert wait_for(browser, run_id)["outputs"] == {"text": "yes, please"}
     again = browser.post(f"{API}/runs/{run_id}/approve", {"step": "sign"})
     assert again.status == 409

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator import StepState
-from orchestrator.errors import RunOver, StepNotWaiting
+from orchestrator import Client, StepState
+from orchestrator.errors import ApprovalNotAllowed, RunOver, StepNotWaiting
+from orchestrator.identity import Key, write_key
 from orchestrator.store.directory import boxes_of
 from tests.acceptance.team import Team, attempts, output, team
 from tests.hostile.cases import Case
+from tests.waiting import wait_until
 from workers.tmux import shown
 
 GATE = "steps: [{id: sign, wait: {signal: approval, timeout: %s, on_timeout: continue}}, {id: after, set: {ok: true}}]"
@@ -77,16 +80,27 @@ def test_an_answer_fits_its_schema_or_the_step_fails(case: Case, crew: Team) -> 
         run = crew.submit(
             "inputs: {v: {}}\nsteps:\n"
             "  - {id: ask, agent: hand, task: echo, with: {value: '${{ inputs.v }}'},\n"
-            f"     output_schema: {schema}}}\n",
+            f"     retry: {{max_attempts: 2, delay: 1ms}}, output_schema: {schema}}}\n",
             {"v": answer if len(str(answer)) < 1000 else answer[:900_000]},
         )
         run.wait(30)
         (step,) = run.steps()
-        assert step.state is StepState.FAILED
-        assert len(step.error.message) <= 500
+        assert (step.state, step.attempts, step.error.type) == (StepState.FAILED, 2, "HandlerOutputInvalid")
+        assert json.dumps(answer, separators=(",", ":"))[:500] in step.error.message
+        assert len(step.error.message) <= 1000
     good = "with: {value: {value: 1}}"
     ok = crew.run(f"steps: [{{id: ask, agent: hand, task: echo, {good}, output_schema: {schema}}}]")
     assert output(ok, "ask") == {"value": 1}
+    second = crew.run(
+        "steps: [{id: ask, agent: hand, task: flaky, with: {times: 0}, retry: {max_attempts: 3, delay: 1ms},"
+        " output_schema: {properties: {attempt: {minimum: 2}}}}]"
+    )
+    assert output(second, "ask")["attempt"] == 2
+    large = crew.run(
+        "steps: [{id: ask, agent: hand, task: large, with: {size: 10000000}, retry: {max_attempts: 2, delay: 1ms}}]"
+    )
+    (step,) = large.steps()
+    assert (step.attempts, step.error.type) == (2, "LimitExceeded")
 
 
 @pytest.mark.hostile("T-08")
@@ -103,3 +117,56 @@ def test_a_gate_opens_once_and_not_after_its_time(case: Case, crew: Team) -> Non
     with pytest.raises((RunOver, StepNotWaiting)):
         late.approve("sign")
     assert output(late, "sign") is None
+
+
+@pytest.mark.hostile("T-08")
+def test_who_works_in_a_run_opens_none_of_its_gates(case: Case, crew: Team, tmp_path: Path) -> None:
+    assert "APPROVAL_NOT_ALLOWED" in case.expected
+    key = Key.new()
+
+    def client_of(agent: str) -> Client:
+        write_key(tmp_path / agent, key.of(agent))
+        return Client(crew.settings.model_copy(update={"key_file": tmp_path / agent}))
+
+    work = "{id: work, agent: hand, task: echo, with: {value: 1}}"
+    run = crew.submit(f"steps: [{work}, {{id: sign, wait: {{signal: approval}}}}]")
+    crew.wait_for_state(run, "sign", StepState.WAITING)
+    own = client_of("hand").run(run.id)
+    for answer in (lambda: own.approve("sign"), lambda: own.reject("sign"), lambda: own.signal("approval")):
+        with pytest.raises(ApprovalNotAllowed, match="who works in a run gives it no approval and no signal"):
+            answer()
+    assert "run.signalled" not in [event.name for event in run.events()]
+    client_of("ear").run(run.id).approve("sign", {"by": "ear"})
+    run.wait(20)
+    assert output(run, "sign") == {"by": "ear"}
+
+
+@pytest.mark.hostile("T-08")
+def test_an_approval_is_for_what_was_shown(case: Case, crew: Team) -> None:
+    assert "edited payload" in case.text
+    run = crew.submit(
+        "steps:\n  - id: rounds\n    loop: {until: '${{ round.index == 1 }}', max_iterations: 2}\n    steps:\n"
+        "      - {id: draft, agent: hand, task: echo, with: {value: '${{ round.index }}'}}\n"
+        "      - {id: sign, wait: {signal: approval}}\n"
+    )
+
+    def shown() -> int:
+        """When the step began to wait that somebody looks at."""
+        crew.wait_for_state(run, "sign", StepState.WAITING)
+        (since,) = [step.started_at for step in run.steps() if step.id == "sign"]
+        assert since is not None
+        return since
+
+    first = shown()
+    run.approve("sign", since=first)
+    wait_until(lambda: output(run, "draft") == 1, what="the second round", timeout_s=20)
+    second = shown()
+    for answer in (run.approve, run.reject):
+        with pytest.raises(StepNotWaiting, match="waits anew since it was looked at; look again"):
+            answer("sign", since=first)
+    run.approve("sign", since=second)
+    run.wait(20)
+    again = run.rerun(from_step="rounds")
+    with pytest.raises(RunOver):
+        run.approve("sign", since=second)
+    again.cancel()

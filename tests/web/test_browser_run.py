@@ -15,6 +15,12 @@ from tests.acceptance.team import Team
 from tests.waiting import wait_until
 from tests.web.browsing import Window, flower
 
+ROUNDS = """
+steps:
+  - id: twice
+    loop: {until: "${{ round.index == 1 }}", max_iterations: 2}
+    steps: [{id: ask, wait: {signal: go}}]
+"""
 NESTED = """
 inputs: {sign: {type: boolean, default: true}}
 steps:
@@ -153,6 +159,18 @@ def test_the_timeline_shows_queue_attempts_and_waits(crew: Team, window: Windows
     asks = rows.filter(has=page.locator("text=ask")).locator("rect.wait")
     width = float(asks.get_attribute("width") or 0)
     wait_until(lambda: float(asks.get_attribute("width") or 0) > width, what="the bar to grow", timeout_s=5)
+
+
+def test_what_was_typed_for_one_round_is_not_sent_for_the_next(crew: Team, window: Windows) -> None:
+    run = waiting(crew, ROUNDS, "ask")
+    page = window().open_run(run.id)
+    page.get_by_label("Answer, as JSON").fill('{"round": 0}')
+    run.approve("ask")
+    expect(page.get_by_label("Answer, as JSON")).to_have_value("")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#told")).to_have_text("ask is approved.")
+    run.wait(20)
+    assert run.document()["steps"]["ask"]["output"] == {"approved": True}
 
 
 def test_a_step_is_approved_by_its_button(crew: Team, window: Windows) -> None:

@@ -24,7 +24,8 @@ def test_a_run_that_waits_says_for_what_and_what_can_be_done(crew: Team) -> None
     run = crew.submit("steps: [{id: ask, wait: {signal: go}}, {id: after, agent: hand, task: echo}]")
     crew.wait_for_state(run, "ask", StepState.WAITING)
     view = run_view(crew.client, run.id)
-    assert view["asks"] == [{"step": "ask", "signal": "go", "until": ""}]
+    since = run.document()["steps"]["ask"]["started_at"]
+    assert view["asks"] == [{"step": "ask", "signal": "go", "until": "", "since": since}]
     assert view["may"] == ["pause", "cancel"]
     assert row(view, "after")["why"] == "Waits for ask."
     assert view["units"]["ask"] == {"state": "waiting", "note": "for go"}

@@ -1,7 +1,9 @@
 -- Purpose: a signal for a run, or the answer to one step that waits for one. waiting -> succeeded | failed
--- KEYS: as _lib. ARGV: 2 signal ('': the answer is for the step), 3 step id, 4 data (JSON), 5 error (JSON; '': none).
+-- KEYS: as _lib. ARGV: 2 signal ('': the answer is for the step), 3 step id, 4 data (JSON), 5 error (JSON; '': none),
+--       6 since when the step waits, as far as whoever answers knows ('': not said).
 -- Returns: {1, priority, ready, decide, elsewhere, steps it reached}; {2} nobody waits for the signal yet: it is kept;
---          {-1} no such run; {-2, state} the run is over; {-3, state or '', reason or ''} the step does not wait for a signal.
+--          {-1} no such run; {-2, state} the run is over; {-3, state or '', reason or ''} the step does not wait for a signal;
+--          {-4} it waits, but began to at another time: this is an answer to an earlier question.
 -- Cost: O(steps that wait for it).
 local signal = ARGV[2]
 if not run.state then return {-1} end
@@ -11,6 +13,7 @@ local ids = awaited[signal] or {}
 if signal == '' then
   local rec = record(ARGV[3])
   if not rec or rec.state ~= 'waiting' or not rec.signal then return {-3, rec and rec.state or '', rec and rec.reason or ''} end
+  if ARGV[6] ~= '' and tonumber(ARGV[6]) ~= rec.started_at then return {-4} end
   ids = {ARGV[3]}
 else
   awaited[signal] = nil

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from orchestrator.client import Client
 from orchestrator.documents import error_document, run_summary
 from orchestrator.errors import Problem, RunNotOver, WorkflowInvalid
+from orchestrator.records import ms_of
 from orchestrator.run_handle import RunHandle
 from orchestrator.states import RunState
 from orchestrator.web.api.route import Call
@@ -86,14 +87,24 @@ def rerun(call: Call) -> Json:
 
 def approve(call: Call) -> Json:
     handle = _run(call)
-    handle.approve(call.body["step"], call.body.get("data"))
+    handle.approve(call.body["step"], call.body.get("data"), since=_since(call))
     return _summary(handle)
 
 
 def reject(call: Call) -> Json:
     handle = _run(call)
-    handle.reject(call.body["step"], call.body.get("reason"))
+    handle.reject(call.body["step"], call.body.get("reason"), since=_since(call))
     return _summary(handle)
+
+
+def _since(call: Call) -> int | None:
+    since = call.body.get("since")
+    if since is None:
+        return None
+    try:
+        return ms_of(since)
+    except ValueError:
+        raise WorkflowInvalid([Problem("", 0, "since", f"{since!r} is no time")]) from None
 
 
 def signal(call: Call) -> Json:

@@ -12,6 +12,11 @@ Json = Any
 TEXT: Json = {"type": "string", "maxLength": 1000}
 NAME: Json = {"type": "string", "minLength": 1, "maxLength": 200}
 TIME: Json = {"type": ["string", "null"], "format": "date-time", "description": "RFC 3339 with milliseconds, UTC"}
+SINCE: Json = {
+    "type": ["string", "null"],
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+    "description": "the `started_at` of the step when it was looked at; a waiting that began later is not answered",
+}
 ANY: Json = {"description": "any JSON value"}
 PRIORITY: Json = {"enum": [str(word) for word in MessagePriority]}
 
@@ -194,11 +199,16 @@ RERUN: Json = body(
     {"from": "write", "patch": {"outline": {"chapters": 3}}},
 )
 APPROVAL: Json = body(
-    {"step": NAME}, {"data": {"description": "the output of the step"}}, {"step": "sign", "data": {"by": "Ada"}}
+    {"step": NAME},
+    {"data": {"description": "the output of the step"}, "since": SINCE},
+    {"step": "sign", "data": {"by": "Ada"}},
 )
 REJECTION: Json = body(
     {"step": NAME},
-    {"reason": {"type": ["string", "null"], "maxLength": 10_000, "description": "becomes the error of the step"}},
+    {
+        "reason": {"type": ["string", "null"], "maxLength": 10_000, "description": "becomes the error of the step"},
+        "since": SINCE,
+    },
     {"step": "sign", "reason": "the numbers are of last year"},
 )
 SIGNAL: Json = body({"name": NAME}, {"data": ANY}, {"name": "approval", "data": {"approved": True}})

@@ -4,16 +4,16 @@ import { element } from "./dom.js";
 
 // Those that are there stay as they are: somebody may be typing. `act` is as in run.js.
 export function showQuestions(host, asks, act) {
-  const open = new Map(asks.map((ask) => [ask.step, ask]));
+  const open = new Map(asks.map((ask) => [`${ask.step} ${ask.since}`, ask]));
   for (const form of host.querySelectorAll("form")) {
-    if (!open.delete(form.dataset.step)) form.remove();
+    if (!open.delete(`${form.dataset.step} ${form.dataset.since}`)) form.remove();
   }
   for (const ask of open.values()) host.append(question(ask, act));
   host.classList.toggle("hidden", !host.querySelector("form"));
 }
 
-function question({ step, signal, until }, act) {
-  const form = element("form", "", { class: "ask", "data-step": step });
+function question({ step, signal, until, since }, act) {
+  const form = element("form", "", { class: "ask", "data-step": step, "data-since": since });
   const id = `ask-${step}`;
   const head = element("p");
   head.append(element("strong", step), ` waits for the signal ${signal}${until ? `, until ${until}` : ""}.`);
@@ -31,7 +31,7 @@ function question({ step, signal, until }, act) {
   form.append(head, yes, no, problem);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const body = { step };
+    const body = { step, since };
     try {
       if (input.value.trim()) body.data = JSON.parse(input.value);
     } catch (error) {
@@ -42,6 +42,6 @@ function question({ step, signal, until }, act) {
     }
     act("approve", body, `${step} is approved.`);
   });
-  reject.addEventListener("click", () => act("reject", { step, reason: reason.value || null }, `${step} is rejected.`));
+  reject.addEventListener("click", () => act("reject", { step, since, reason: reason.value || null }, `${step} is rejected.`));
   return form;
 }
