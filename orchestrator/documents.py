@@ -186,7 +186,7 @@ def message_document(record: MessageRecord) -> dict[str, Json]:
     }
     extras = {
         "due_at": rfc3339(record.due_at), "expires_at": rfc3339(record.expires_at), "reason": record.reason,
-        "late": record.late or None, "replayed_as": record.replayed_as,
+        "late": record.late or None, "replayed_as": record.replayed_as, "duplicates_dropped": record.duplicates or None,
     }  # fmt: skip
     return document | _set(extras)
 

@@ -325,7 +325,10 @@ class Custody:
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """A message as the store knows it. The fields from `handoff` on are set for handoffs only."""
+    """A message as the store knows it. The fields from `handoff` on are set for handoffs only.
+
+    `duplicates` counts the copies under its id that were dropped.
+    """
 
     message: AgentMessage
     state: MessageState
@@ -341,6 +344,7 @@ class MessageRecord:
     reply: str | None = None
     late: bool = False
     replayed_as: str | None = None
+    duplicates: int = 0
     handoff: HandoffState | None = None
     task: str | None = None
     owner: str | None = None

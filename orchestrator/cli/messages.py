@@ -208,7 +208,9 @@ def print_message(record: MessageRecord) -> None:
     for number, attempt in enumerate(record.attempts, start=1):
         error = f": {visible(attempt.error.type)}: {visible(attempt.error.message)}" if attempt.error else ""
         print(f"attempt {number} at {clock(attempt.started_at)} by {attempt.worker}{error}")
-    for name, value in (("reply", record.reply), ("reason", record.reason), ("replayed as", record.replayed_as)):
+    shown = {"reply": record.reply, "reason": record.reason, "replayed as": record.replayed_as,
+             "duplicates dropped:": record.duplicates}  # fmt: skip
+    for name, value in shown.items():
         if value:
             print(f"{name} {value}")
     print(_plain(message.body))

@@ -180,6 +180,7 @@ def _record(fields: dict[str, str]) -> MessageRecord:
         reply=fields.get("reply") or fields.get("late_reply"),
         late="late" in fields,
         replayed_as=fields.get("replayed_as"),
+        duplicates=int(fields.get("duplicates", 0)),
         handoff=HandoffState(fields["handoff"]) if "handoff" in fields else None,
         task=fields.get("task"),
         owner=fields.get("owner"),

@@ -19,6 +19,7 @@ from orchestrator.agents.links import MessageLink
 from orchestrator.agents.mail import handle, wake_message
 from orchestrator.agents.post import PostOffice, Receipt
 from orchestrator.cli.app import main
+from orchestrator.documents import message_document
 from orchestrator.errors import (
     BadSignature,
     MessageNotFound,
@@ -162,6 +163,7 @@ def test_a_message_that_is_written_again_is_heard_once(house: Installation, time
     assert [message.text for message in house.hear("ada")] == ["pay 10"]
     replies = [call("send_messages", *recorded) for _ in range(times)]
     assert all(reply[1][1] == "known" for reply in replies)  # dropped, and the sender of the copy is told
+    assert message_document(house.worker.inbox.read(replies[0][1][0]))["duplicates_dropped"] == times
     assert house.hear("ada") == []
     assert house.quarantined() == []
 

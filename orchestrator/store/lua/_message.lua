@@ -146,7 +146,10 @@ end
 -- Returns {id, state, recipient online, ring to send, known before, route or ''}.
 local function post(key, arg)
   local spec = M.specs[arg]
-  if redis.call('EXISTS', KEYS[key]) == 1 then return {spec.id, 'known', 0, '', 1, ''} end   -- the answer was lost
+  if redis.call('EXISTS', KEYS[key]) == 1 then   -- the answer was lost, or somebody sends again what he has recorded
+    redis.call('HINCRBY', KEYS[key], 'duplicates', 1)
+    return {spec.id, 'known', 0, '', 1, ''}
+  end
   if spec.idem then
     local known = redis.call('GET', KEYS[key + 5])
     if known then return {known, 'known', 0, '', 1, ''} end
