@@ -95,8 +95,8 @@ audit: $(VENV)/.installed-release
 sbom: $(VENV)/.installed-release
 	@$(BIN)/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON -o sbom.json
 
-licences: $(VENV)/.installed-release
-	@$(BIN)/pip-licenses --format=markdown
+licences: $(VENV)/.installed-release lock-check
+	@$(BIN)/pip-licenses --python build/lock/bin/python --format=markdown
 
 # The wheel, with the same bytes each time: the times in it are those of the commit.
 DIST ?= dist

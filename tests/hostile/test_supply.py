@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from hashlib import sha256
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def test_every_dependency_has_a_reason_and_a_place_in_the_lock(case: Case) -> No
         assert wanted.specifier.contains(version), f"make lock: {wanted} is locked at {version}"
     assert "://" not in LOCK, "a lock that names a host installs only where that is reached"
     assert not re.search("^ *-(?!-hash=)", LOCK, re.MULTILINE), "nothing but packages and their hashes"
+
+
+@pytest.mark.hostile("U-04")
+def test_no_package_of_an_installation_asks_for_the_source_of_what_uses_it(case: Case) -> None:
+    licences = {}
+    for name in locked():
+        about = metadata(name)
+        told = [about.get("License-Expression"), about.get("License"), *about.get_all("Classifier", [])]
+        licences[name] = [text for text in told if text and re.search("licen|MIT|BSD|Apache|PSF|MPL|ISC", text, re.I)]
+    assert [name for name, texts in licences.items() if not texts] == []
+    assert [name for name, texts in licences.items() if re.search(r"\b(A|L)?GPL|Affero", " ".join(texts))] == []
 
 
 @pytest.fixture(scope="module")
