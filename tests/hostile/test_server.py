@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -11,14 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from celery import Celery
 
-from orchestrator import RunState
+from orchestrator import DeliveryOptions, RunState
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import ROLES, user_of
 from orchestrator.store.advisories import KNOWN_ON
 from orchestrator.store.connection import visit
 from orchestrator.store.server_settings import judge_patches, judge_settings, judge_way
 from tests.acceptance.team import Team
+from tests.acceptance.test_schedules import rewind
 from tests.faults.servers import Server, binary, free_port
 from tests.hostile.cases import Case
 from tests.hostile.hardened import Hardened, command
@@ -62,6 +65,7 @@ def crew(hardened: Hardened, tmp_path: Path) -> Iterator[Team]:
         team.close()
 
 
+DAILY = "schedule: {cron: '0 0 1 1 *'}\nsteps: [{id: a, agent: hand, task: echo}]\n"
 WORKFLOW = """
 steps:
   - {id: a, agent: hand, task: echo, with: {value: 1}}
@@ -113,6 +117,51 @@ def test_a_broker_apart_works_with_the_same_accounts(hardened: Hardened, tmp_pat
     finally:
         apart.close()
     assert hardened.denied() <= {(user_of("worker"), "config|get")}
+
+
+def test_the_keeper_of_a_hardened_server_repairs_and_fires(hardened: Hardened, tmp_path: Path) -> None:
+    """A worker is killed in its step, a schedule is due, a message is past its time: all of it under the accounts."""
+    crew = Team(tmp_path, url=hardened.url("client"), lease_s=1.0)
+    crew.environment["ORCHESTRATOR_URL"] = hardened.url("worker")
+    with hardened.client("admin") as admin:
+        admin.acl_log_reset()
+    try:
+        pid = crew.start_worker("hand", concurrency=1)
+        gate = crew.new_file()
+        run = crew.submit(f"steps: [{{id: a, agent: hand, task: hold, with: {{until: '{gate}'}}}}]")
+        crew.wait_for_start(run, "a")
+        crew.client.office.directory.register("desk")
+        gone = crew.client.send("desk", "too late", delivery_options=DeliveryOptions(ttl_seconds=1))
+        crew.client.schedule(crew.write(DAILY))
+        rewind(crew, "test", 1000)
+        crew.kill_worker(pid)
+        crew.start_worker("hand", concurrency=1)
+        gate.touch()
+        assert run.wait(30).state is RunState.SUCCEEDED
+        wait_until(lambda: crew.client.schedules()[0].last_run, what="the scheduled run", timeout_s=20)
+        gone.wait("expired", timeout_s=20)
+    finally:
+        crew.client.unschedule("test")
+        crew.close()
+    assert hardened.denied() <= {(user_of("worker"), "config|get")}
+
+
+@pytest.mark.hostile("M-14")
+def test_a_client_cannot_call_on_workers_to_stop(case: Case, hardened: Hardened, crew: Team) -> None:
+    """Workers listen to Celery's broadcasts, because Flower asks by them; a client's account cannot broadcast."""
+    assert "ACL refuses the key" in case.expected
+    shutdown = json.dumps({"body": "e30=", "headers": {}, "properties": {}, "content-type": "application/json"})
+    with hardened.client("client") as client:
+        for channel in ("/0.celery.pidbox", "/0.celeryev/worker.heartbeat"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.publish(channel, shutdown)
+        for key in ("hand.reply.celery.pidbox", "_kombu.binding.celery.pidbox"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.lpush(key, shutdown)
+    app = Celery(broker=hardened.url("client"))
+    with pytest.raises(Exception, match=r"(?i)permission"):
+        app.control.broadcast("shutdown", connection=app.connection(transport_options={"max_retries": 1}))
+    assert crew.run("steps: [{id: a, agent: hand, task: echo, with: {value: 1}}]").status() is RunState.SUCCEEDED
 
 
 def listens(port: int) -> bool:
