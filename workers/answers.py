@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator import Fatal
@@ -16,20 +17,21 @@ def encoded(values: dict[str, Json]) -> bytes:
     return json.dumps(values, allow_nan=False).encode() + b"\n"
 
 
-def decoded(answer: bytes, who: str) -> Json:
-    """The one JSON value of an answer.
+def decoded(answer: bytes, who: str, *, hide: Callable[[str], str] = str) -> Json:
+    """The one JSON value of an answer, which is UTF-8.
 
     Args:
         who: the beginning of the error's sentence.
+        hide: takes out of the text that is quoted what nobody may see.
     Raises:
         Fatal: it is no JSON; quotes its beginning.
     """
     if not answer.strip():
         raise Fatal(f"{who} gave no JSON, but nothing")
     try:
-        return json.loads(answer, parse_constant=_no_number)
+        return json.loads(answer.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        text = answer[: 4 * _SHOWN_CHARS].decode("utf-8", "replace")[:_SHOWN_CHARS]
+        text = hide(answer.decode("utf-8", "replace"))[:_SHOWN_CHARS]
         raise Fatal(f"{who} gave no JSON: {error}; it begins with {text!r}") from None
 
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator import Agent, Context, Fatal, RetryLater
 from orchestrator.agents.declared import AgentDeclaration, Declaration, TaskName, Timeout, VariableName, mistaken
+from orchestrator.agents.masks import Mask, mask_of
 from workers.addresses import Network, Url, as_address, host_or_network, listed
 from workers.answers import decoded, encoded
 from workers.http_calls import Answer, post
@@ -106,7 +107,7 @@ def _add(agent: Agent, name: str, task: HttpTask, networks: tuple[Network, ...])
             url, networks, encoded(values), {**secret, **own},
             timeout_s=task.timeout / 1000, max_bytes=task.max_answer_bytes,
         )  # fmt: skip
-        return _judged(answer.without(_words(secret.values())), url.place, task.max_answer_bytes)
+        return _judged(answer, url.place, task.max_answer_bytes, mask_of(_words(secret.values())))
 
 
 def _from_environment(wanted: Mapping[str, str]) -> dict[str, str]:
@@ -121,18 +122,20 @@ def _from_environment(wanted: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
-def _words(values: Iterable[str]) -> set[str]:
+def _words(values: Iterable[str]) -> frozenset[str]:
     """What a server may repeat of the headers that it was sent, and nobody shall see."""
-    return {word for value in values for word in (value, *value.split()) if word == value or len(word) >= _LEAST_SECRET}
+    words = ((value, word) for value in values for word in (value, *value.split()))
+    return frozenset(word for value, word in words if word == value or len(word) >= _LEAST_SECRET)
 
 
-def _judged(answer: Answer, place: str, max_bytes: int) -> Json:
+def _judged(answer: Answer, place: str, max_bytes: int, mask: Mask) -> Json:
+    """The output, or the error. `mask` takes out what the server repeats of secret headers."""
     status = answer.status
-    said = _said(answer.content)
     if 200 <= status < 300:
-        return _output(answer, place, max_bytes)
+        return _output(answer, place, max_bytes, mask)
+    said = _said(answer.content, mask)
     if 300 <= status < 400:
-        there = answer.headers.get("location", "nowhere")[:_TOLD_CHARS]
+        there = mask.text(answer.headers.get("location", "nowhere"))[:_TOLD_CHARS]
         raise Fatal(f"{place} refers to {there} (status {status}): redirects are not followed")
     wait_s = _retry_after_s(answer.headers.get("retry-after", "")) if status in (429, 503) else None
     if wait_s is not None:
@@ -142,16 +145,17 @@ def _judged(answer: Answer, place: str, max_bytes: int) -> Json:
     raise Fatal(f"{place} refused with status {status}{said}")
 
 
-def _output(answer: Answer, place: str, max_bytes: int) -> Json:
+def _output(answer: Answer, place: str, max_bytes: int, mask: Mask) -> Json:
     if answer.encoding:
-        raise Fatal(f"{place} answered compressed ({answer.encoding[:20]}), although it was asked not to")
+        encoding = mask.text(answer.encoding)[:20]
+        raise Fatal(f"{place} answered compressed ({encoding}), although it was asked not to")
     if not answer.whole:
         raise Fatal(f"{place} answered with more than {max_bytes:,} bytes")
-    return None if answer.status == 204 else decoded(answer.content, place)
+    return None if answer.status == 204 else mask.value(decoded(answer.content, place, hide=mask.text))
 
 
-def _said(content: bytes) -> str:
-    text = " ".join(content[: 100 * _TOLD_CHARS].decode("utf-8", "replace").split())
+def _said(content: bytes, mask: Mask) -> str:
+    text = " ".join(mask.text(content.decode("utf-8", "replace"))[: 100 * _TOLD_CHARS].split())
     return f": {text[:_TOLD_CHARS]}" if text else ""
 
 
@@ -161,7 +165,7 @@ def _retry_after_s(text: str) -> float | None:
         return min(float(text), _LONGEST_WAIT_S)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return min(max((until - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_WAIT_S)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from orchestrator import Fatal
 from workers.addresses import Address, Network, Url, resolved
@@ -33,14 +33,6 @@ class Answer:
         """How the content is compressed; empty: it is not."""
         encoding = self.headers.get("content-encoding", "").strip()
         return "" if encoding.lower() == "identity" else encoding
-
-    def without(self, secrets: Iterable[str]) -> Self:
-        """With three stars for what a server may repeat of a request."""
-        content, headers = self.content, dict(self.headers)
-        for secret in sorted(secrets, key=len, reverse=True):
-            content = content.replace(secret.encode(), b"***")
-            headers = {name: text.replace(secret, "***") for name, text in headers.items()}
-        return replace(self, content=content, headers=headers)
 
 
 async def post(

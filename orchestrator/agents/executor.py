@@ -26,7 +26,7 @@ from orchestrator.agents.loading import AgentRegistry
 from orchestrator.agents.mail import handle
 from orchestrator.agents.post import PostOffice
 from orchestrator.agents.run_spans import run_ends
-from orchestrator.agents.secrets import Secrets
+from orchestrator.agents.secrets import Secrets, kept_secrets
 from orchestrator.agents.spans import ended
 from orchestrator.agents.step_spans import StepSpans
 from orchestrator.agents.values import encode
@@ -88,6 +88,7 @@ class Executor:
         self._keep = None if logs is None else logs.keep
         self._spans = StepSpans.of(settings, store)
         self._lease_ms = round(settings.lease_s * 1000)
+        self._kept = kept_secrets()
 
     def run_step(self, run_id: str, step_id: str, *, worker: str) -> Advance | None:
         """Run one attempt, if there is one to run.
@@ -127,7 +128,7 @@ class Executor:
             What the run may do next, or None: the answer came too late to count.
         """
         reach(CrashPoint.LEASED)
-        secrets = Secrets()
+        secrets = Secrets(self._kept)
         subject = Subject(
             claim.step.agent, claim.number, run=claim.run_id, step=claim.shown_id,
             redact=secrets.redact, keep=self._keep,
@@ -196,19 +197,20 @@ class Executor:
         """Handle a message that is claimed. Returns as `run_message`."""
         reach(CrashPoint.LEASED)
         agent = self.registry.get(agent_of(delivery.box))
-        handler = partial(self._hear_in_time, agent)
-        return handle(self.office.inbox, self.settings, delivery, handler, leaving=self.leaving)
+        secrets = Secrets(self._kept)
+        handler = partial(self._hear_in_time, agent, secrets)
+        return handle(self.office.inbox, self.settings, delivery, handler, secrets, leaving=self.leaving)
 
-    def _hear_in_time(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
+    def _hear_in_time(self, agent: Agent, secrets: Secrets, delivery: Delivery, drafts: list[Draft]) -> Json:
         try:
-            return self._hear(agent, delivery, drafts)
+            return self._hear(agent, secrets, delivery, drafts)
         except self.interrupts:
             raise HandlerTimeout(f"the handler ran longer than {self.settings.message_timeout_s or 0:g} s") from None
 
-    def _hear(self, agent: Agent, delivery: Delivery, drafts: list[Draft]) -> Json:
+    def _hear(self, agent: Agent, secrets: Secrets, delivery: Delivery, drafts: list[Draft]) -> Json:
         """Call the handler of a message, or the task of a handoff."""
         message = delivery.message
-        link = MessageLink(self.office, agent.name, message, drafts)
+        link = MessageLink(self.office, agent.name, message, drafts, secrets)
         ctx = Context(message_id=message.message_id, agent=agent.name, attempt=delivery.attempt, link=link)
         if delivery.task and (delivery.task in agent.tasks or not agent.ear(MessageType.HANDOFF)):
             return self._work(agent, delivery.task, message.body, ctx)
@@ -238,7 +240,7 @@ class Executor:
             values = fitting(task.info, {"with": {**values, **claim.context}, "context": claim.context})
         arguments = task.check_input(values, show=not secrets.told)
         if task.context_parameter:
-            link = StoreLink(self.store, claim, worker, self._lease_ms, self.office, drafts, secrets.redact_value)
+            link = StoreLink(self.store, claim, worker, self._lease_ms, self.office, drafts, secrets)
             arguments[task.context_parameter] = Context(
                 run_id=claim.run_id,
                 step_id=claim.shown_id,
@@ -275,7 +277,8 @@ class Executor:
     def _interrupted(self, claim: Claim, ran_s: float) -> Advance | None:
         limit_ms = claim.step.timeout_ms
         if limit_ms is not None and ran_s * 1000 >= 0.9 * limit_ms:
-            return self._failed(claim, StepTimeout(f"the attempt ran longer than {limit_ms / 1000:g} s"), Secrets())
+            late = StepTimeout(f"the attempt ran longer than {limit_ms / 1000:g} s")
+            return self._failed(claim, late, Secrets(self._kept))
         # Not its own time-out: the run was cancelled (the store then refuses this), or the signal was meant for the
         # attempt before this one. Either way nobody is to blame, so the attempt is offered again.
         lost = LeaseLost("the attempt was interrupted")

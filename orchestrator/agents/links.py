@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from orchestrator.agents.drafts import draft_message
 from orchestrator.agents.post import PostOffice
+from orchestrator.agents.secrets import Secrets
 from orchestrator.errors import LeaseLost
 from orchestrator.messages import AgentMessage, content_of
 from orchestrator.records import Claim, Draft
@@ -16,12 +17,8 @@ from orchestrator.store.patience import NETWORK_ERRORS
 from orchestrator.store.runs import Lease, RunStore
 
 Json = Any
+_IDS, _VALUES = {"thread_id", "idempotency_key"}, {"metadata", "context"}  # of the options; the others are words
 _LOOK_AGAIN_S = 0.5  # how often `ctx.cancelled` asks the store
-
-
-def unchanged(value: Json) -> Json:
-    """For handlers that were told no secret."""
-    return value
 
 
 class Mailing:
@@ -29,7 +26,7 @@ class Mailing:
 
     Args:
         after: the message that it handles, if it does.
-        redact: takes out of a value what must not be stored.
+        secrets: are taken out of what it sends.
     """
 
     def __init__(
@@ -38,42 +35,55 @@ class Mailing:
         agent: str,
         drafts: list[Draft],
         *,
+        secrets: Secrets,
         after: AgentMessage | None = None,
-        redact: Callable[[Json], Json] = unchanged,
     ) -> None:
         self._office = office
         self._agent = agent
         self._after = after
         self.drafts = drafts
-        self._redact = redact
+        self._secrets = secrets
 
     def send(self, to: str, content: Json, options: Mapping[str, Any]) -> str:
-        told = {"to": to, "sender": self._agent, "content": self._redact(content), "after": self._after, **options}
-        draft = self._office.address(draft_message(self._office.settings, **told))
+        told = {"to": to, "sender": self._agent, "content": self._hidden(content), "after": self._after}
+        draft = self._office.address(draft_message(self._office.settings, **told, **self._without_secrets(options)))
         if not draft.open:
             self._office.check_known(draft.message.to_agent)
         self.drafts.append(draft)
         return draft.message.message_id
 
     def ask(self, to: str, content: Json, timeout_s: float, options: Mapping[str, Any]) -> Json:
-        told = {"timeout_s": timeout_s, "after": self._after, **options}
-        answer = self._office.ask(to, self._redact(content), sender=self._agent, **told)
+        told = {"timeout_s": timeout_s, "after": self._after, **self._without_secrets(options)}
+        answer = self._office.ask(to, self._hidden(content), sender=self._agent, **told)
         return content_of(answer.body)
 
     def handoff(self, to: str, task: str, values: Mapping[str, Json], options: Mapping[str, Any]) -> str:
-        given = dict(options)
-        values, context = self._redact(values), self._redact(given.pop("context", {}))
-        given["after"] = self._after
+        given = {**self._without_secrets(options), "after": self._after}
+        values, context = self._hidden(values), given.pop("context", {})
         draft = self._office.draft_handoff(to, task, values, sender=self._agent, context=context, **given)
         self.drafts.append(draft)
         return draft.message.message_id
+
+    def _hidden(self, value: Json) -> Json:
+        return self._secrets.redact_value(value)
+
+    def _without_secrets(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        given = dict(options)
+        for name in _VALUES & given.keys():
+            given[name] = self._hidden(given[name])
+        for name in _IDS & given.keys():
+            if isinstance(given[name], str):
+                given[name] = self._secrets.redact_id(given[name])
+        return given
 
 
 class MessageLink(Mailing):
     """For a handler of messages or of handoffs, which have no run."""
 
-    def __init__(self, office: PostOffice, agent: str, message: AgentMessage, drafts: list[Draft]) -> None:
-        super().__init__(office, agent, drafts, after=message)
+    def __init__(
+        self, office: PostOffice, agent: str, message: AgentMessage, drafts: list[Draft], secrets: Secrets
+    ) -> None:
+        super().__init__(office, agent, drafts, secrets=secrets, after=message)
 
     def inputs(self) -> Mapping[str, Json]:
         return {}
@@ -99,9 +109,9 @@ class StoreLink(Mailing):
 
     def __init__(
         self, store: RunStore, claim: Claim, worker: str, lease_ms: int, office: PostOffice, drafts: list[Draft],
-        redact: Callable[[Json], Json] = unchanged,
+        secrets: Secrets,
     ) -> None:  # fmt: skip
-        super().__init__(office, claim.step.agent, drafts, redact=redact)
+        super().__init__(office, claim.step.agent, drafts, secrets=secrets)
         self._store = store
         self._claim = claim
         self._worker = worker
@@ -124,7 +134,7 @@ class StoreLink(Mailing):
     def progress(self, fraction: float | None, note: str | None) -> None:
         claim = self._claim
         with suppress(*NETWORK_ERRORS):  # the next one says more; a server that is away must not fail the handler
-            if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, self._redact(note)):
+            if not self._store.note_progress(claim.run_id, claim.step_id, claim.attempt, fraction, self._hidden(note)):
                 self._cancelled = True
 
     def heartbeat(self) -> None:

@@ -13,6 +13,7 @@ from orchestrator.agents.drafts import draft_reply
 from orchestrator.agents.failures import hopeless, step_error, unheard, worker_lost
 from orchestrator.agents.message_spans import received
 from orchestrator.agents.post import PostOffice
+from orchestrator.agents.secrets import Secrets
 from orchestrator.agents.spans import ended
 from orchestrator.agents.values import encode
 from orchestrator.backoff import retry_delay_ms
@@ -37,6 +38,7 @@ def handle(
     settings: Settings,
     delivery: Delivery,
     handler: Handler,
+    secrets: Secrets,
     *,
     leaving: Callable[[], bool] = lambda: False,
 ) -> list[Posted]:
@@ -44,19 +46,21 @@ def handle(
 
     Args:
         handler: appends the messages it sends to the list; what it returns is the reply, or a handoff's result.
+        secrets: are taken out of everything that leaves the handler.
         leaving: whether this process was told to end. An error is then raised, not recorded.
     Returns:
         What was stored, for those who must still publish rings.
     """
     message = delivery.message
-    subject = Subject(message.to_agent, delivery.attempt, message=message.message_id)
+    subject = Subject(message.to_agent, delivery.attempt, message=message.message_id, redact=secrets.redact)
     with about(subject), received(settings, delivery):
-        return _handle(inbox, settings, delivery, handler, leaving)
+        return _handle(inbox, settings, delivery, handler, secrets, leaving)
 
 
 def _handle(
-    inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handler, leaving: Callable[[], bool]
-) -> list[Posted]:
+    inbox: Inbox, settings: Settings, delivery: Delivery, handler: Handler, secrets: Secrets,
+    leaving: Callable[[], bool],
+) -> list[Posted]:  # fmt: skip
     drafts: list[Draft] = []
     try:
         reach(CrashPoint.HANDLER_BEGUN)
@@ -66,15 +70,15 @@ def _handle(
             answer = answer.output
         result = ""
         if delivery.task:
-            result = encode(answer, max_bytes=settings.max_output_bytes, what="the result")
+            result = secrets.redact_json(encode(answer, max_bytes=settings.max_output_bytes, what="the result"))
         elif answer is not None and delivery.message.correlation_id is None:
             # What is returned for a reply is no reply: two agents that both return something would never stop.
-            drafts.append(draft_reply(settings, delivery.message, answer))
+            drafts.append(draft_reply(settings, delivery.message, secrets.redact_value(answer)))
         return _commit(inbox, delivery, "acknowledged", result=result, drafts=drafts)
     except (Exception, SystemExit) as error:
         if leaving():
             raise
-        return _fail(inbox, delivery, error)
+        return _fail(inbox, delivery, error, secrets)
 
 
 def wake_message(office: PostOffice, timer: Timer) -> None:
@@ -87,9 +91,9 @@ def wake_message(office: PostOffice, timer: Timer) -> None:
         office.carry([ring])
 
 
-def _fail(inbox: Inbox, delivery: Delivery, error: BaseException) -> list[Posted]:
+def _fail(inbox: Inbox, delivery: Delivery, error: BaseException, secrets: Secrets) -> list[Posted]:
     message = delivery.message
-    stored = step_error(error, message.message_id, delivery.attempt, trace=True)
+    stored = step_error(error, message.message_id, delivery.attempt, trace=True, redact=secrets.redact)
     log.warning("message %s to %s failed: %s\n%s", message.message_id, message.to_agent, stored.type, stored.traceback)
     options = message.delivery_options
     outcome = "pending"

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.agents.mail import Handler, handle, wake_message
 from orchestrator.agents.post import PostOffice
+from orchestrator.agents.secrets import Secrets, kept_secrets
 from orchestrator.errors import OrchestratorError
 from orchestrator.ids import new_id
 from orchestrator.records import Delivery
@@ -60,6 +61,7 @@ class Receiver:
         self._timers = Timers(office.inbox.client, office.inbox.keys)
         self._work = HandoffState.ACCEPTED  # what a claimed handoff is: who works it begins later, or at once
         self._held: set[str] = set()
+        self._kept = kept_secrets()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -129,7 +131,7 @@ class Receiver:
         delivery = self.next(KNOCK_S)
         if delivery is None:
             return
-        self.office.carry(handle(self.office.inbox, self.office.settings, delivery, handler))
+        self.office.carry(handle(self.office.inbox, self.office.settings, delivery, handler, Secrets(self._kept)))
         with self._lock:
             self._held.discard(delivery.message.message_id)
 

@@ -1,34 +1,35 @@
-"""What `secrets.NAME` reads in a worker, and how it is taken out of everything that leaves the attempt."""
+"""What `secrets.NAME` reads in a worker, and how it is taken out of everything that leaves an attempt."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
-from itertools import takewhile
+from hashlib import sha256
 from typing import Any
-from urllib.parse import quote
+
+from orchestrator.agents.masks import PIECE, Mask, mask_of
 
 Json = Any
-STARS = "***"
 PREFIX = "ORCHESTRATOR_SECRET_"
-PIECE = 16  # characters: as much of the beginning or the end of a secret counts as the secret
+LEAST = 8  # characters of a secret that is taken out also where nobody asked for it
 
 
 class Secrets(Mapping[str, str]):
     """`secrets.NAME`, read from `ORCHESTRATOR_SECRET_NAME` of the worker when an expression asks for it.
 
+    Args:
+        kept: those of the process that are taken out of every attempt: a handler may have one from an earlier one.
+
     `told` holds the values that were asked for, so that nothing of the attempt can carry them away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: frozenset[str] = frozenset()) -> None:
         self.told: set[str] = set()
+        self._kept = kept
 
     def __getitem__(self, name: str) -> str:
         value = os.environ[PREFIX + name]
-        if value:
-            self.told.add(value)
-            self.told.update(line for line in value.splitlines() if len(line) >= PIECE)  # of a key, say
+        self.told.update(_parts(value))
         return value
 
     def __iter__(self) -> Iterator[str]:
@@ -37,46 +38,35 @@ class Secrets(Mapping[str, str]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    @property
+    def mask(self) -> Mask:
+        """Takes them out of texts and values."""
+        return mask_of(self._kept | self.told if self.told else self._kept)
+
     def redact(self, text: str) -> str:
-        """The text with three stars for every secret that was told, also where it is quoted as Python, JSON or an
-        address does, and where somebody else has cut it short: libraries show the two ends of a long value.
-        """
-        for value in sorted(self.told, key=len, reverse=True):
-            for form in dict.fromkeys((value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe=""))):
-                text = _without_ends(text.replace(form, STARS), form)
-        return text
+        """The text with three stars for every secret."""
+        return self.mask.text(text)
 
     def redact_json(self, text: str) -> str:
-        """The same for every text in JSON text: what is no text, and what holds it together, stays."""
-        if not self.told:
-            return text
-        return json.dumps(self.redact_value(json.loads(text)), ensure_ascii=False, separators=(",", ":"))
+        """The same for every text in JSON text."""
+        return self.mask.json(text)
 
     def redact_value(self, value: Json) -> Json:
-        """The same for every text in a JSON value, the names in objects too."""
-        if not self.told:
-            return value
-        if isinstance(value, str):
-            return self.redact(value)
-        if isinstance(value, Mapping):
-            return {self.redact_value(name): self.redact_value(item) for name, item in value.items()}
-        return [self.redact_value(item) for item in value] if isinstance(value, (list, tuple)) else value
+        """The same for every text in a JSON value."""
+        return self.mask.value(value)
+
+    def redact_id(self, text: str) -> str:
+        """The same for what tells things apart: other secrets give other ids, of which nobody gets back to them."""
+        hidden = self.mask.text(text)
+        return text if hidden == text else f"{hidden}{sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
-def _without_ends(text: str, secret: str) -> str:
-    """Without the pieces that begin as the secret does, or end as it does."""
-    if len(secret) <= PIECE:
-        return text
-    while (at := text.find(secret[:PIECE])) >= 0:
-        end = at + _common(text[at:], secret)
-        text = text[:at] + STARS + text[end:]
-    while (at := text.rfind(secret[-PIECE:])) >= 0:
-        end = at + PIECE
-        begin = end - _common(text[:end][::-1], secret[::-1])
-        text = text[:begin] + STARS + text[end:]
-    return text
+def kept_secrets() -> frozenset[str]:
+    """All secrets of this process but the shortest, which are parts of ordinary words."""
+    values = (value for name, value in os.environ.items() if name.startswith(PREFIX))
+    return frozenset(part for value in values for part in _parts(value) if len(part) >= LEAST)
 
 
-def _common(text: str, other: str) -> int:
-    """How many characters both begin with."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
+def _parts(value: str) -> set[str]:
+    """The value, and each line of a longer one, of a key say."""
+    return {value, *(line for line in value.splitlines() if len(line) >= PIECE)} - {""}

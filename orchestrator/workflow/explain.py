@@ -26,8 +26,6 @@ def explain(source: CelSource, scope: Mapping[str, Any], error: str, message: st
         found = broken(path, scope)
         if found and not path.tested and (error != "KeyError" or message.strip("'\"") in path.members):
             return found
-    if any(path.root == "secrets" for path in source.paths):
-        return "cannot be evaluated; no details are shown, because it reads a secret"
     if error == "KeyError":
         return f"no key {message} in one of the maps it reads"
     if undefined := _UNDEFINED.search(message):

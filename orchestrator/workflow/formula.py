@@ -52,6 +52,8 @@ class Formula:
             return [self._broken]
         problems = [self._wrong_function(name) for name in self.cel.functions if name not in KNOWN]
         problems += [problem for path in self.cel.paths if (problem := self._wrong_path(path))]
+        if self.plain is None and any(path.root == "secrets" and path.members for path in self.cel.paths):
+            problems.append("a secret is not computed with: write ${{ secrets.NAME }} alone, or with text around it")
         problems += [
             f"a variable of map or filter may not be called `{macro.variable}`; choose another name"
             for macro in self.cel.macros

@@ -113,6 +113,15 @@ def test_neither_environment_nor_settings_nor_all_secrets_can_be_read(case: Case
     assert told("${{ secrets[inputs.x] }}")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["secrets.K.split('').join(' ')", "secrets.K.size()", "secrets.K.startsWith('sk-')", "has(secrets.K)", "[secrets.K]"],
+)
+def test_a_secret_is_not_computed_with(text: str) -> None:
+    assert told("${{ " + text + " }}")[-1].endswith("write ${{ secrets.NAME }} alone, or with text around it")
+    assert check("Bearer ${{ secrets.K }}") == []
+
+
 @pytest.mark.hostile("X-10")
 def test_an_expression_that_does_not_end_is_told(case: Case, tmp_path: Path) -> None:
     for text in case.variants:  # `${` alone is text

@@ -18,6 +18,7 @@ from orchestrator.agents.conversations import MOST_HOPS
 from orchestrator.agents.links import MessageLink
 from orchestrator.agents.mail import handle, wake_message
 from orchestrator.agents.post import PostOffice, Receipt
+from orchestrator.agents.secrets import Secrets
 from orchestrator.cli.app import main
 from orchestrator.documents import message_document
 from orchestrator.errors import (
@@ -298,7 +299,7 @@ def test_a_ring_of_handoffs_ends_with_the_path(house: Installation) -> None:
     def pass_on(delivery: Any, drafts: list[Draft]) -> None:
         here = delivery.message.to_agent
         to = ring[(ring.index(here) + 1) % len(ring)]
-        MessageLink(house.worker, here, delivery.message, drafts).handoff(to, "x", {}, {})
+        MessageLink(house.worker, here, delivery.message, drafts, Secrets()).handoff(to, "x", {}, {})
 
     house.worker.handoff("ada", "x", {}, sender="cleo")
     passed = 0
@@ -321,7 +322,7 @@ def register(house: Installation, names: tuple[str, ...]) -> None:
 def handled(house: Installation, agent: str, handler: Callable[[Any, list[Draft]], Any]) -> bool:
     delivery = house.take(agent)
     if delivery is not None:
-        handle(house.worker.inbox, house.worker.settings, delivery, handler)
+        handle(house.worker.inbox, house.worker.settings, delivery, handler, Secrets())
     return delivery is not None
 
 
@@ -336,7 +337,7 @@ def test_agents_that_answer_each_other_for_ever_go_on_at_their_pace(
 
     def answer(delivery: Any, drafts: list[Draft]) -> None:
         message = delivery.message
-        link = MessageLink(house.worker, message.to_agent, message, drafts)
+        link = MessageLink(house.worker, message.to_agent, message, drafts, Secrets())
         link.send(message.from_agent, f"and you, {message.from_agent}?", {})
 
     house.worker.send("ada", "how are you?", sender="bob")

@@ -119,9 +119,7 @@ def test_a_gate_opens_once_and_not_after_its_time(case: Case, crew: Team) -> Non
     assert output(late, "sign") is None
 
 
-@pytest.mark.hostile("T-08")
-def test_who_works_in_a_run_opens_none_of_its_gates(case: Case, crew: Team, tmp_path: Path) -> None:
-    assert "APPROVAL_NOT_ALLOWED" in case.expected
+def test_who_works_in_a_run_opens_none_of_its_gates(crew: Team, tmp_path: Path) -> None:
     key = Key.new()
 
     def client_of(agent: str) -> Client:
@@ -141,9 +139,7 @@ def test_who_works_in_a_run_opens_none_of_its_gates(case: Case, crew: Team, tmp_
     assert output(run, "sign") == {"by": "ear"}
 
 
-@pytest.mark.hostile("T-08")
-def test_an_approval_is_for_what_was_shown(case: Case, crew: Team) -> None:
-    assert "edited payload" in case.text
+def test_an_approval_is_for_what_was_shown(crew: Team) -> None:
     run = crew.submit(
         "steps:\n  - id: rounds\n    loop: {until: '${{ round.index == 1 }}', max_iterations: 2}\n    steps:\n"
         "      - {id: draft, agent: hand, task: echo, with: {value: '${{ round.index }}'}}\n"

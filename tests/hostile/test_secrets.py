@@ -21,6 +21,7 @@ from tests.acceptance.project import Project
 from tests.acceptance.test_handlers import everything_stored
 from tests.faults.servers import Server
 from tests.hostile.cases import Case
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.long
 
@@ -51,8 +52,13 @@ trace.set_tracer_provider(provider)
 
 echo, other = Agent("echo", concurrency=1), Agent("other", concurrency=1)
 
+KEPT = []
+
 class Small(BaseModel):
     count: int
+
+class Told(BaseModel):
+    told: str
 
 @echo.task
 def say(ctx: Context, api_key: str, other: str = "") -> dict:
@@ -61,9 +67,20 @@ def say(ctx: Context, api_key: str, other: str = "") -> dict:
     ctx.log.info("logged %s", api_key)
     ctx.log.debug("debugged %s", api_key)
     ctx.progress(0.5, f"noted {api_key}")
-    ctx.send("other", {"told": api_key})
+    KEPT.append(api_key)
+    ids = {"thread_id": "th-" + api_key, "idempotency_key": "ik-" + api_key}
+    ctx.send("other", {"told": api_key}, metadata={api_key: api_key}, **ids)
+    ctx.send("other", Told(told=api_key))
     ctx.handoff("other", "work", {"given": api_key}, context={"why": api_key})
     return {"said": api_key, api_key: [api_key], "quoted": json.dumps(api_key)}
+
+@echo.task
+def later(ctx: Context) -> dict:
+    # Nobody gave it a secret; it has those of the steps before, and the environment.
+    print("printed later", *KEPT)
+    ctx.log.info("logged later %s", KEPT)
+    ctx.send("other", {"told": KEPT})
+    return {"kept": KEPT, "environment": {k: v for k, v in os.environ.items() if k.startswith("ORCHESTRATOR_SECRET_")}}
 
 @echo.task
 def fail(api_key: str) -> dict:
@@ -99,7 +116,13 @@ def work(ctx: Context, given: str = "", api_key: str = "") -> dict:
 
 @other.on_message
 def hear(message, ctx):
-    return None
+    value = os.environ["ORCHESTRATOR_SECRET_KEY"]
+    print("heard", value)
+    ctx.log.info("heard %s", value)
+    if message.body == {"content": "tell"}:
+        return {"answer": value}
+    if message.body == {"content": "fail"}:
+        raise ValueError("it failed with " + value)
 """
 FLOW = f"""
 name: leaks
@@ -107,6 +130,7 @@ steps:
   - {{id: say, agent: echo, task: say, with: {{api_key: "${{{{ secrets.KEY }}}}", other: {LITERAL}}}}}
   - {{id: long, agent: echo, task: say, with: {{api_key: "${{{{ secrets.LONG }}}}"}}}}
   - {{id: fail, agent: echo, task: fail, with: {{api_key: "${{{{ secrets.LONG }}}}"}}, on_error: continue}}
+  - {{id: later, agent: echo, task: later}}
   - {{id: misfit, agent: echo, task: misfit, with: {{api_key: "${{{{ secrets.LONG }}}}"}}, on_error: continue}}
   - {{id: wrong, agent: echo, task: wrong, with: {{api_key: "${{{{ secrets.LONG }}}}"}}, on_error: continue}}
   - {{id: hand, agent: echo, task: hand, with: {{api_key: "${{{{ secrets.KEY }}}}"}}, on_error: continue}}
@@ -153,6 +177,10 @@ def camp(tmp_path_factory: pytest.TempPathFactory) -> Camp:
             done = project.call("run", "leaks.yaml", "--json", timeout_s=90)
             camp = Camp(project, json.loads(done.stdout)["run_id"], Browser(said["flower"]).enter())
             camp.places["what `run` wrote"] = done.stdout + done.stderr
+            asked = project.call("ask", "other", "tell", "--json")
+            camp.places["what `ask` wrote"] = asked.stdout + asked.stderr
+            project.call("send", "other", "fail", "--max-retries", "0")
+            wait_until(lambda: project.json("dead"), what="the message that fails", timeout_s=20)
             look(camp, server)
         finally:
             os.umask(before)
@@ -175,7 +203,7 @@ def look(camp: Camp, server: Server) -> None:
             places[" ".join((*words, *form))] = done.stdout + done.stderr
     with server.client() as client:
         places["the server's keys"] = everything_stored(SimpleNamespace(redis=client))  # type: ignore[arg-type]
-    steps = ("say", "long", "fail", "misfit", "wrong", "hand", "crash")
+    steps = ("say", "long", "later", "fail", "misfit", "wrong", "hand", "crash")
     api, tasks = f"/workflows/api/runs/{run_id}", [f"{run_id}:{step}" for step in steps]
     workers = list(camp.browser.get("/api/workers?refresh=1").json)
     assert len(workers) == 2
@@ -245,6 +273,10 @@ def test_a_reference_to_a_secret_is_resolved_in_the_worker_and_stored_as_a_refer
     told = {"said": "***", "***": ["***"], "quoted": '"***"'}
     assert document["outputs"]["said"] == document["steps"]["say"]["output"] == told
     assert document["steps"]["hand"]["output"] == {"given": "***"}
+    environment = {"ORCHESTRATOR_SECRET_KEY": "***", "ORCHESTRATOR_SECRET_LONG": "***"}
+    assert document["steps"]["later"]["output"] == {"kept": ["***", "***"], "environment": environment}
+    assert '"answer": "***"' in camp.places["what `ask` wrote"]
+    assert "it failed with ***" in camp.places["dead --json"]
 
 
 @pytest.mark.hostile("L-05")

@@ -105,7 +105,6 @@ def test_an_expression_has_a_value(expression: str, result: Any) -> None:
         ("{1: 2}", "a map has the key 1; keys of JSON are text"),
         ("string(true)", "string() does not take these arguments"),
         ("secrets.NOPE", "there is no secret `NOPE`; set ORCHESTRATOR_SECRET_NOPE where the workers run"),
-        ("int(secrets.KEY)", "cannot be evaluated; no details are shown, because it reads a secret"),
         ("lists.range(1000000000)", "Function 'lists.range' error: Python function call failed: ValueError: "
                                     "lists.range makes at most 100,000 items"),
     ],
@@ -134,6 +133,7 @@ def test_a_failure_says_what_is_wrong(expression: str, message: str) -> None:
         ("run.ids", "run has no `ids` (did you mean id?); it has id, workflow, error"),
         ("secrets", "name the secret: secrets.NAME"),
         ("secrets[inputs.s]", "name the secret: secrets.NAME"),
+        ("int(secrets.KEY)", "a secret is not computed with: write ${{ secrets.NAME }} alone, or with text around it"),
         ("[1].map(steps, 1)", "a variable of map or filter may not be called `steps`; choose another name"),
         ("loop.index", "`loop` is a reserved word of CEL"),
         ("1 // x", "has a comment; comments are not allowed in expressions"),
