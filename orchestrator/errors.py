@@ -52,7 +52,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        line = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        # A key of a file may have line ends in it, and would forge lines of a report.
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

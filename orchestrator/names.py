@@ -24,3 +24,11 @@ def wrong_name(name: str) -> str | None:
 def wrong_address(name: str) -> str | None:
     """What is wrong with the name of an agent or a workflow, or None."""
     return wrong_name(name) or (f"{name!r} is a reserved word; choose another name" if name in RESERVED else None)
+
+
+WORD_RULE = "is no text of 1 to 500 characters without control characters"
+
+
+def is_word(text: object) -> bool:
+    """Whether it can be part of a key: a thread's id, an idempotency key."""
+    return isinstance(text, str) and 0 < len(text) <= 500 and text.isprintable()

@@ -24,6 +24,9 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _URL = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[!-\"$-\[\]-~]*)?")
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ip_network("64:ff9b::/96")
+#: What hands out the credentials of a cloud's machine and is not link-local: AWS and Google over IPv6, Azure, Alibaba.
+_CLOUDS = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200")))
+_EXAMPLES = ip_network("3fff::/20")  # RFC 9637; Python knows it from 3.13 on
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 
@@ -103,20 +106,25 @@ def _may_be_asked(address: Address, networks: Iterable[Network], tls: bool) -> b
     meant = _meant(address)
     if _is_never(meant):
         return False
-    return (tls and meant.is_global) or any(meant in network for network in networks)
+    return (tls and _is_on_the_internet(meant)) or any(meant in network for network in networks)
 
 
 def _is_never(address: Address) -> bool:
-    """Link-local addresses answer with the credentials of a cloud's machine; the others are nobody's."""
+    """Link-local addresses, and some others, answer with the credentials of a cloud's machine; the rest is nobody's."""
     nobodys = address.is_unspecified or address.is_multicast or (address.is_reserved and not address.is_loopback)
-    return address.is_link_local or nobodys
+    return address.is_link_local or address in _CLOUDS or nobodys
+
+
+def _is_on_the_internet(address: Address) -> bool:
+    old = isinstance(address, IPv6Address) and address.is_site_local  # fec0::/10
+    return address.is_global and not old and address not in _EXAMPLES
 
 
 def _why_not(address: Address) -> str:
     meant = _meant(address)
     if _is_never(meant):
         return "which is never asked"
-    if meant.is_global:
+    if _is_on_the_internet(meant):
         return "which is asked by https:// only, unless `hosts` lists that address"
     return "which is not on the internet: list that address, or its network, in `hosts` if it is meant"
 

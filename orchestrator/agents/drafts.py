@@ -24,7 +24,7 @@ from orchestrator.messages import (
     body_of,
     known_type,
 )
-from orchestrator.names import wrong_address
+from orchestrator.names import WORD_RULE, is_word, wrong_address
 from orchestrator.records import Draft, rfc3339
 from orchestrator.settings import Settings
 from orchestrator.store.directory import tasks_box
@@ -34,7 +34,6 @@ from orchestrator.workflow.nearby import did_you_mean, listed
 Json = Any
 _CAPABLE = re.compile(re.escape(CAPABILITY) + r"[^\s/*]{1,128}")
 _METADATA_BYTES = 64 << 10
-_WORD_CHARS = 500
 _PAST_MS = 60_000  # a time that lies so far back was not meant; nearer it is a clock that differs
 #: The numbers of the predecessors: 1 is LOW, 5 is EMERGENCY.
 _NUMBERS = dict(enumerate(MessagePriority, start=1))
@@ -216,9 +215,9 @@ def _metadata(given: Mapping[str, Json] | None) -> dict[str, Json]:
 
 def _word(what: str, text: str | None) -> str | None:
     """Raises MessageInvalid: it cannot be part of a key."""
-    if text is None or (isinstance(text, str) and 0 < len(text) <= _WORD_CHARS and text.isprintable()):
+    if text is None or is_word(text):
         return text
-    raise MessageInvalid(f"{what} is no text of 1 to {_WORD_CHARS} characters without control characters", field=what)
+    raise MessageInvalid(f"{what} {WORD_RULE}", field=what)
 
 
 def check_name(what: str, name: str) -> str:

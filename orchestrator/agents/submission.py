@@ -18,6 +18,7 @@ from orchestrator.errors import (
     WorkflowInvalid,
 )
 from orchestrator.ids import new_id
+from orchestrator.names import WORD_RULE, is_word
 from orchestrator.records import Advance, Order
 from orchestrator.settings import Settings
 from orchestrator.store.runs import RunStore
@@ -49,6 +50,8 @@ def order_run(
     Raises:
         WorkflowInvalid: every input that does not fit, or a key that cannot be evaluated.
     """
+    if idempotency_key is not None and not is_word(idempotency_key):
+        raise WorkflowInvalid([Problem(plan.name, 0, "idempotency_key", WORD_RULE)])
     values = check_inputs(plan, dict(inputs))
     policies = plan.policies
     ttl_ms = settings.idempotency_ttl_s * 1000

@@ -165,6 +165,10 @@ def main(args: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
+    for number, word in enumerate(words, 1):
+        if not (word.isascii() or _is_utf8(word) or os.path.lexists(word)):
+            print(visible(f"argument {number} is no UTF-8 text: {word}"), file=sys.stderr)
+            return INVALID
     try:
         code = _call(words)
         sys.stdout.flush()
@@ -172,6 +176,14 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at exit
         return READER_GONE
+
+
+def _is_utf8(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _call(words: list[str]) -> int:

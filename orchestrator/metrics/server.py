@@ -11,6 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from orchestrator.errors import SettingsInvalid, StoreUnavailable
+from orchestrator.hosts import host_of, is_local, is_loopback
 from orchestrator.metrics.formats import TEXT_TYPE, to_json, to_text
 from orchestrator.store.figures import Figures
 
@@ -36,6 +37,7 @@ class MetricsServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, gather: Callable[[], Figures]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._gather = gather
+        self.local = is_loopback(host)
         self._newest: tuple[float, Figures] | None = None
         self._looking = threading.Lock()
         try:
@@ -58,6 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30  # seconds until a connection on which nothing comes is closed
 
     def do_GET(self) -> None:
+        if self.server.local and not is_local(host_of(self.headers.get("Host", ""))):
+            # A page elsewhere whose name points here (DNS rebinding) says its own name.
+            told = f"these figures are for this machine; ask for {self.server.url}\n"
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", told.encode())
+            return
         kind, write = CONTENT.get(self.path.partition("?")[0], ("", None))
         if write is None:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", f"look at {' or '.join(CONTENT)}\n".encode())

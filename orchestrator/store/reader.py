@@ -368,7 +368,7 @@ def _groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
     return zip(*(flat[at::size] for at in range(size)), strict=True)
 
 
-_INDEX = re.compile(r"\[(\d+)\]")
+_INDEX = re.compile(r"\[([0-9]+)\]")
 
 
 def _step_view(record: str | None, output: str | None, unreached: StepState = StepState.PENDING) -> dict[str, Json]:

@@ -12,18 +12,17 @@ from base64 import b64encode
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from flower.utils.authentication import authenticate
 from tornado.httputil import HTTPServerRequest
-from tornado.web import RequestHandler, decode_signed_value
+from tornado.web import RequestHandler, decode_signed_value, stream_request_body
 
+from orchestrator.hosts import host_of, is_local, is_loopback, is_number, netloc_of
 from orchestrator.web.keyring import SESSION_S, Keyring
-from orchestrator.web.server import FlowerServer, is_loopback, is_number
+from orchestrator.web.server import FlowerServer
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 ELSEWHERE = "from"  # a parameter of addresses: whoever asks has come from another site, and is asking again
-LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
 
 
 class Refused(NamedTuple):
@@ -65,7 +64,7 @@ class Door:
         self.server = server
         # Cookies do not know ports: two Flowers on one machine must not overwrite each other's.
         self.cookie = f"orchestrator_{server.port}"
-        self._hosts = LOCAL_NAMES | {name.lower().rstrip(".") for name in server.access.hosts}
+        self._hosts = frozenset(name.lower().rstrip(".") for name in server.access.hosts)
         self._headers = ["Basic " + b64encode(pair.encode()).decode() for pair in credentials]
         self._keyring = keyring
         self._oauth_user = oauth_user
@@ -73,25 +72,36 @@ class Door:
 
     def look(self, request: HTTPServerRequest) -> Refused | Opened | None:
         """None: it may go on to Flower, with the password that Flower asks for."""
-        return self._wrong_host(request) or self._foreign(request) or self._unknown(request)
+        return (
+            self._wrong_host(request) or self._foreign(request) or self._unknown(request) or self._unreadable(request)
+        )
 
     def _wrong_host(self, request: HTTPServerRequest) -> Refused | None:
         """A page elsewhere whose name points here (DNS rebinding) says its own name."""
-        host = (_host_of(f"//{request.host}") or "").lower().rstrip(".")
-        if host in self._hosts or host.endswith(".localhost") or is_loopback(host):
+        host = host_of(request.host)
+        if host in self._hosts or is_local(host):
             return None
         if is_number(host) and not is_loopback(self.server.address):
             return None
         told = f"Flower is not opened as {host!r} here; `orchestrator flower --host {host}` would allow it.\n"
+        if not host:
+            told = "The request names no host.\n"
         return Refused(HTTPStatus.FORBIDDEN, told)
 
     @staticmethod
     def _foreign(request: HTTPServerRequest) -> Refused | None:
         """Another site may link to a page, and do nothing else."""
         origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+        foreign = origin is not None and netloc_of(origin) != request.host.lower()
         if foreign or (request.method not in SAFE and site not in (None, "same-origin", "none")):
             return Refused(HTTPStatus.FORBIDDEN, "This request comes from another site.\n")
+        return None
+
+    @staticmethod
+    def _unreadable(request: HTTPServerRequest) -> Refused | None:
+        """A path of nothing that there is; the file system raises what no handler expects."""
+        if "%00" in request.path or "\0" in request.path:
+            return Refused(HTTPStatus.BAD_REQUEST, "A path has no NUL in it.\n")
         return None
 
     def _unknown(self, request: HTTPServerRequest) -> Refused | Opened | None:
@@ -133,8 +143,9 @@ class Door:
         return Refused(HTTPStatus.FORBIDDEN, told, "" if elsewhere else _once_more(request))
 
 
+@stream_request_body
 class Answer(RequestHandler):
-    """What the door itself answers."""
+    """What the door itself answers, before the body of the request is read."""
 
     def initialize(self, door: Door, found: Refused | Opened) -> None:
         self.door, self.found = door, found
@@ -144,6 +155,9 @@ class Answer(RequestHandler):
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.clear_header("Server")
+
+    def data_received(self, chunk: bytes) -> None:
+        """Whoever is not inside has nothing that is kept."""
 
     def check_xsrf_cookie(self) -> None:
         """Nothing is done here that another site could want."""
@@ -204,13 +218,6 @@ def _once_more(request: HTTPServerRequest) -> str:
 def _local(path: str) -> str:
     """The slashes of `//elsewhere.example` would make it an address of another site."""
     return "/" + path.lstrip("/\\")
-
-
-def _host_of(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
 
 
 def _same(given: str, wanted: str) -> bool:

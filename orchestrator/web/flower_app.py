@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import secrets
 import signal
+import socket
 from typing import Any
 
 from flower.app import Flower
 from flower.command import setup_logging
 from flower.options import options
 from flower.urls import settings as flower_settings
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.netutil import bind_sockets
 from tornado.web import OutputTransform
 
 from orchestrator.runtime.app import make_app
+from orchestrator.web.api.handler import MOST_BYTES
 from orchestrator.web.door import Answer, Door, oauth_user
 from orchestrator.web.install import install
 from orchestrator.web.server import FlowerServer
@@ -23,6 +28,8 @@ from orchestrator.web.site import Site
 
 MAX_TASKS = 10_000  # about 4.4 kB of memory each; the history is in the store
 DEFAULT_MAX_TASKS = 100_000  # Flower's own
+MOST_CONNECTIONS = 500  # a browser opens six
+IDLE_S = 60.0  # for the head of a request, and for its body; who follows a run has sent both
 USER = "orchestrator"  # who Flower sees where a link has opened the door
 
 
@@ -56,6 +63,24 @@ def run_flower(server: FlowerServer) -> None:
     site.close()
 
 
+class _BoundedServer(HTTPServer):
+    """Holds so many connections, for so long, with so much in them, whoever has opened them."""
+
+    def initialize(self, *args: Any, **options: Any) -> None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = min(MOST_CONNECTIONS, files // 2)
+        bounds: dict[str, Any] = {"idle_connection_timeout": IDLE_S, "body_timeout": IDLE_S}
+        bounds["max_body_size"] = 2 * MOST_BYTES
+        super().initialize(*args, **bounds, **options)
+
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        # Without a file for another one Tornado would try again at once, for ever, and log each time.
+        if len(self._connections) >= self._most:
+            connection.close()
+        else:
+            super()._handle_connection(connection, address)
+
+
 class _Frameless(OutputTransform):
     """No other site may put a page of Flower into its own. Ours say it themselves."""
 
@@ -72,6 +97,12 @@ class _GuardedFlower(Flower):  # type: ignore[misc]
         self._door = door
         super().__init__(**options)
         self.add_transform(_Frameless)
+
+    def start_http_server(self) -> int:
+        sockets = bind_sockets(self.options.port, address=self.options.address)
+        server = _BoundedServer(self, ssl_options=self.ssl_options, xheaders=self.options.xheaders)
+        server.add_sockets(sockets)
+        return int(sockets[0].getsockname()[1])
 
     def find_handler(self, request: HTTPServerRequest, **options: Any) -> Any:
         found = self._door.look(request)

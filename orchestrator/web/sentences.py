@@ -15,7 +15,7 @@ from orchestrator.workflow.template import shorten
 _NAMES = 3  # steps that a sentence names; the others it counts
 _LONGEST = 300  # characters of an error's message; the whole of it stands beside the step
 _PHASES = {"on_failure": "Runs only if the run fails.", "finally": "Runs at the end, however the run ends."}
-_INDEX = re.compile(r"\[\d+\]")
+_INDEX = re.compile(r"\[[0-9]+\]")
 
 
 class Why:

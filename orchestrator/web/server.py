@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.errors import SettingsInvalid
+from orchestrator.hosts import is_loopback
 from orchestrator.settings import Settings
 from orchestrator.store.embedded import state_folder
 from orchestrator.web.keyring import Keyring, new_token
@@ -146,23 +145,6 @@ class FlowerServer:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write("".join(f"{link}\n" for link in links))
         fresh.replace(self.file)  # whoever reads it sees the old link or the new one
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an address."""
-    return address == "localhost" or _matches(address, lambda ip: ip.is_loopback)
-
-
-def is_number(host: str) -> bool:
-    """Whether a host is written as an address, which no foreign name server can point elsewhere."""
-    return _matches(host, lambda _: True)
-
-
-def _matches(text: str, test: Callable[[IPv4Address | IPv6Address], bool]) -> bool:
-    try:
-        return test(ip_address(text))
-    except ValueError:
-        return False
 
 
 def _socket(address: str) -> socket.socket:

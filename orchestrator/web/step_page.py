@@ -23,7 +23,7 @@ from orchestrator.workflow.plan import Plan, PlanStep
 Json = Any
 LONGEST = 100_000  # characters of an input or output; the API gives the whole of it
 MOST_ITEMS = 500
-_INDEX = re.compile(r"\[(\d+)\]")
+_INDEX = re.compile(r"\[([0-9]+)\]")
 
 
 def step_view(client: Client, run_id: str, step_id: str) -> dict[str, Json]:

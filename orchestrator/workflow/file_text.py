@@ -17,6 +17,8 @@ def read_text(path: Path, most: int, *, links: bool = True) -> str:
         raise invalid(str(path), 0, "no such file") from None
     except OSError as error:
         raise invalid(str(path), 0, f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise invalid(str(path), 0, "a path has no NUL in it") from None
     if len(data) > most:
         raise invalid(str(path), 0, f"is larger than {most:,} bytes")
     try:

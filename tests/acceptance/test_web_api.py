@@ -156,6 +156,34 @@ def test_a_body_that_is_no_object_is_refused(browser: Browser, body: bytes) -> N
     assert (reply.status, list(reply.json)) == (400, ["errors"])
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/runs", '{"file": "\\ud800.yaml"}'), ("/runs", '{"file": "a\\u0000.yaml"}'),
+        ("/runs", '{"definition": "x", "idempotency_key": "\\ud800"}'),
+        ("/runs", '{"file": "a.yaml", "file": "b.yaml"}'),
+        ("/runs", '{"file": "asks.yaml", "idempotency_key": "a\\nb"}'),
+        ("/messages", '{"to": "capability:\\ud800", "content": 1}'),
+        ("/runs/x/approve", '{"step": "\\ud800"}'), ("/runs/x/reject", '{"step": "x", "reason": "\\udc00"}'),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_none_is_refused(browser: Browser, path: str, body: str) -> None:
+    token = browser.cookies["_xsrf"]
+    reply = browser.send("POST", API + path, body.encode(), X_CSRF_Token=token)
+    assert (reply.status, list(reply.json)) == (400, ["errors"]), reply.text
+
+
+def test_a_follower_who_asks_for_no_place_disturbs_nobody(browser: Browser) -> None:
+    run_id = waits(browser)
+    with browser.stream(f"{API}/runs/{run_id}/events") as events:
+        next(events)
+        for place in ("%D9%A3", "1-", "x", "1-2-3", "9" * 16):
+            assert browser.get(f"{API}/runs/{run_id}/events?after={place}").status == 400, place
+        assert browser.get(f"{API}/runs?limit=%D9%A3").status == 400
+        browser.post(f"{API}/runs/{run_id}/approve", {"step": "sign", "data": "x"})
+        assert any(event.get("event") == "run.succeeded" for event in events)
+
+
 def test_a_body_has_a_limit(browser: Browser) -> None:
     token = browser.cookies["_xsrf"]
     assert browser.send("POST", f"{API}/runs", b" " * (5 << 20), X_CSRF_Token=token).status == 413

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from flower.utils.authentication import authenticate
@@ -15,6 +20,7 @@ from tests.acceptance.browser import Browser, flower
 from tests.acceptance.project import Project
 from tests.acceptance.test_web_door import login
 from tests.hostile.cases import Case
+from tests.waiting import wait_until
 
 WRITES = (
     "/api/worker/shutdown/x", "/api/worker/pool/grow/x", "/api/task/revoke/x", "/api/task/apply/x",
@@ -85,3 +91,86 @@ def test_what_flower_keeps_is_for_this_user_whatever_the_umask(project: Project,
     kept = list(tmp_path.iterdir())
     assert kept
     assert [path.name for path in kept if path.stat().st_mode & 0o077] == []
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[tuple[Browser, int, Path]]:
+    """A Flower with room for few open files: a stranger's browser, its process, and what it logs."""
+    own, log = Project(tmp_path), tmp_path / "flower.log"
+    try:
+        with log.open("wb") as stream:
+            process = own.start("flower", "--port", "0", stderr=stream)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        assert process.stdout
+        browser = Browser(process.stdout.readline().strip())
+        wait_until(lambda: answers(browser), what="Flower", timeout_s=30)
+        yield browser, process.pid, log
+    finally:
+        own.close()
+
+
+def answers(browser: Browser) -> bool:
+    try:
+        return browser.get("/healthcheck").status == 403
+    except OSError:
+        return False
+
+
+def connections(browser: Browser, count: int) -> list[socket.socket]:
+    parts = urlsplit(browser.link)
+    return [socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=5) for _ in range(count)]
+
+
+def test_strangers_who_only_connect_are_turned_away(narrow: tuple[Browser, int, Path]) -> None:
+    browser, pid, log = narrow
+    idle = connections(browser, 400)
+    wait_until(lambda: any(_closed(one) for one in idle), what="connections to be closed", timeout_s=10)
+    assert len(os.listdir(f"/proc/{pid}/fd")) < 200
+    for one in idle:
+        one.close()
+    wait_until(lambda: answers(browser), what="an answer to the next one", timeout_s=10)
+    assert log.stat().st_size < 10_000, log.read_text()[:2000]
+
+
+def test_what_strangers_send_is_not_kept(narrow: tuple[Browser, int, Path]) -> None:
+    browser, pid, _ = narrow
+    before = resident_mib(pid)
+    size = 7 << 20
+    host = urlsplit(browser.link).netloc
+    head = f"POST /workflows/api/runs HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n\r\n".encode()
+    with ExitStack() as held:
+        for one in map(held.enter_context, connections(browser, 20)):
+            one.sendall(head)
+            assert one.recv(100).startswith(b"HTTP/1.1 403"), "answered without the body"
+            with suppress(ConnectionError):
+                one.sendall(b"x" * (size - 1))
+        assert resident_mib(pid) - before < 30
+        huge = held.enter_context(connections(browser, 1)[0])
+        huge.sendall(head.replace(str(size).encode(), b"999999999"))
+        assert huge.recv(100).startswith(b"HTTP/1.1 403")
+
+
+def resident_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def _closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.01)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[x]", "//", "http://evil.example:x"])
+def test_an_origin_that_is_no_address_is_another_site(stranger: Browser, inside: Browser, origin: str) -> None:
+    for browser in (stranger, inside):
+        reply = browser.get("/workflows", Origin=origin)
+        assert (reply.status, reply.text) == (403, "This request comes from another site.\n")
+
+
+def test_a_path_with_nul_is_no_mistake_of_ours(inside: Browser) -> None:
+    for path in ("/static/%00", "/workflows/static/%00.js", "/workflows/api/runs/%00", "/workflows/x%00"):
+        assert inside.get(path).status == 400, path

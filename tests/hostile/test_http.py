@@ -141,12 +141,23 @@ def test_this_machine_and_its_network_are_not_asked_unless_they_are_listed(case:
 @pytest.mark.parametrize(
     "disguised",
     ["::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1", "fd00:ec2::254",
-     "100.100.100.200", "224.0.0.1", "255.255.255.255", "fe80::1", "2001:0:7f00:1::"],
+     "100.100.100.200", "224.0.0.1", "255.255.255.255", "fe80::1", "2001:0:7f00:1::", "fec0::1", "3fff::1",
+     "168.63.129.16"],
 )  # fmt: skip
 def test_an_address_in_another_dress_is_the_same_address(network: Network, disguised: str) -> None:
     network.names["api.example"] = [[disguised]]
     with pytest.raises(Fatal, match=r"api\.example/ is at"):
         ask("https://api.example/", "api.example")
+    assert network.connected == []
+
+
+@pytest.mark.parametrize("address", ["fd00:ec2::254", "168.63.129.16", "100.100.100.200", "fd20:ce::254"])
+def test_what_hands_out_credentials_elsewhere_is_not_asked_where_its_network_is_listed(
+    network: Network, address: str
+) -> None:
+    network.names["api.example"] = [[address]]
+    with pytest.raises(Fatal, match="which is never asked"):
+        ask("https://api.example/", "api.example", "0.0.0.0/0", "::/0")
     assert network.connected == []
 
 

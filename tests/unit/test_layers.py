@@ -13,7 +13,7 @@ ROOT = Path(orchestrator.__file__).parent
 #: Left to right. A room may import from itself and from what stands left of it.
 LAYERS = (
     ("errors", "states", "outcomes", "identity", "messages", "records", "settings", "backoff", "events", "ids", "names",
-     "crashpoints", "durations", "logs", "tracing"),
+     "hosts", "crashpoints", "durations", "logs", "tracing"),
     ("workflow",),
     ("store",),
     ("agents",),

@@ -19,7 +19,7 @@ from orchestrator.web.api.handler import ApiHandler
 BEGINNING = "0"
 HEARTBEAT_S = 15.0  # a proxy that sees nothing for a minute closes the connection
 RETRY_MS = 2000  # when a browser asks again after the connection broke
-_PLACE = re.compile(r"\d{1,15}(-\d{1,15})?")
+_PLACE = re.compile("[0-9]{1,15}(-[0-9]{1,15})?")
 
 
 class EventsHandler(ApiHandler):

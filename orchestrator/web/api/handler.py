@@ -74,7 +74,7 @@ class ApiHandler(Handler):
                 problems.append(Problem("", 0, name, f"no such parameter; there is {known}"))
                 continue
             text = self.get_query_argument(name)
-            whole = route.query[name].get("type") == "integer" and re.fullmatch(r"-?\d{1,9}", text)
+            whole = route.query[name].get("type") == "integer" and re.fullmatch("-?[0-9]{1,9}", text)
             query[name] = int(text) if whole else text
             problems += _mistakes(name, route.query[name], query[name])
         return query
@@ -109,9 +109,21 @@ def _body(raw: bytes) -> Json:
     if not raw.strip():
         return {}
     try:
-        return json.loads(raw, parse_constant=_refuse)
+        value = json.loads(raw, parse_constant=_refuse, object_pairs_hook=_object)
+        if b"\\u" in raw:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise MessageInvalid("the body has half of a surrogate pair, which is no text", field="") from None
     except (ValueError, RecursionError) as error:
         raise MessageInvalid(f"the body is no JSON: {error}", field="") from None
+
+
+def _object(pairs: list[tuple[str, Json]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
 
 
 def _refuse(word: str) -> None:

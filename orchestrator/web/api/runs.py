@@ -140,7 +140,7 @@ def _plan(client: Client, body: Json) -> Plan:
 def _inside(name: str) -> Path:
     """A file of this folder. What lies outside is none of the caller's business, whether it is there or not."""
     here = Path.cwd().resolve()
-    path = (here / name).resolve()
+    path = here if "\0" in name else (here / name).resolve()
     if not path.is_relative_to(here) or path.suffix not in (".yaml", ".yml"):
         message = f"{name!r} is no .yaml file inside the folder that Flower runs in"
         raise WorkflowInvalid([Problem("", 0, "file", message)])

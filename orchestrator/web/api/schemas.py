@@ -14,7 +14,7 @@ NAME: Json = {"type": "string", "minLength": 1, "maxLength": 200}
 TIME: Json = {"type": ["string", "null"], "format": "date-time", "description": "RFC 3339 with milliseconds, UTC"}
 SINCE: Json = {
     "type": ["string", "null"],
-    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
     "description": "the `started_at` of the step when it was looked at; a waiting that began later is not answered",
 }
 ANY: Json = {"description": "any JSON value"}

@@ -31,13 +31,22 @@ def serving(gather: Callable[[], Figures]) -> Iterator[str]:
             thread.join()
 
 
-def get(url: str) -> tuple[int, str, str]:
+def get(url: str, **headers: str) -> tuple[int, str, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as reply:
             return reply.status, reply.headers["Content-Type"], reply.read().decode()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("host", "code"), [("evil.example", 403), ("[", 403), ("localhost:1", 200), ("127.0.0.1", 200), ("x.localhost", 200)]
+)
+def test_a_page_whose_name_points_here_gets_nothing(host: str, code: int) -> None:
+    with serving(lambda: FIGURES) as url:
+        for path in ("", ".json"):
+            assert get(url + path, Host=host)[0] == code
 
 
 def test_text_and_json_are_served_and_nothing_else() -> None:
