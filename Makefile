@@ -92,18 +92,20 @@ audit: $(VENV)/.installed-release
 	  { echo "make audit: vulnerable packages are above, or the database of vulnerabilities did not answer"; exit 1; }
 
 # What is in an installation by the lock, as CycloneDX, and under which licences.
-sbom: $(VENV)/.installed-release
-	@$(BIN)/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON -o sbom.json
+sbom: $(VENV)/.installed-release lock-check
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json build/lock
 
 licences: $(VENV)/.installed-release lock-check
 	@$(BIN)/pip-licenses --python build/lock/bin/python --format=markdown
 
-# The wheel, with the same bytes each time: the times in it are those of the commit.
+# The wheel of the last commit, with the same bytes each time: times and modes in it are those of the commit, and what is
+# not committed is not in it.
 DIST ?= dist
 wheel:
-	@rm -rf build  # setuptools would pack what an earlier build left there
-	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)} \
-	  "$(PYTHON)" -m pip wheel -q --disable-pip-version-check --no-deps -w "$(DIST)" .
+	@rm -rf build/wheel && mkdir -p build/wheel
+	@git -c tar.umask=022 archive HEAD | tar -x -C build/wheel
+	@umask 022 && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	  "$(PYTHON)" -m pip wheel -q --disable-pip-version-check --no-deps -w "$(DIST)" build/wheel
 
 clean:
 	rm -rf $(VENV) .orchestrator build *.egg-info

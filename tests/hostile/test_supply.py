@@ -57,13 +57,17 @@ def test_no_package_of_an_installation_asks_for_the_source_of_what_uses_it() -> 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The wheel of this checkout, built twice."""
+    """The wheel of the last commit, built from two clones under two umasks, with a file in one that is not committed."""
     made = []
-    for number in (1, 2):
-        folder = tmp_path_factory.mktemp(f"wheel{number}")
-        words = ["make", "wheel", f"DIST={folder}", f"PYTHON={sys.executable}"]
-        subprocess.run(words, cwd=ROOT, check=True, timeout=110)
-        made += folder.glob("*.whl")
+    for mask in ("022", "077"):
+        clone = tmp_path_factory.mktemp(f"clone{mask}") / "clone"
+        subprocess.run(["sh", "-c", f'umask {mask}; git clone -q "$1" "$2"', "sh", ROOT, clone], check=True, timeout=60)
+        if mask == "077":
+            (clone / "orchestrator" / "web" / "static" / "key.js").write_text("// -----BEGIN PRIVATE KEY-----")
+            (clone / "workers" / "mine.py").write_text("MINE = 1")
+        words = f'umask {mask}; make wheel DIST=made PYTHON="$1"'
+        subprocess.run(["sh", "-c", words, "sh", sys.executable], cwd=clone, check=True, timeout=110)
+        made += (clone / "made").glob("*.whl")
     return made
 
 

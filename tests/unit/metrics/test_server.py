@@ -41,7 +41,8 @@ def get(url: str, **headers: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    ("host", "code"), [("evil.example", 403), ("[", 403), ("localhost:1", 200), ("127.0.0.1", 200), ("x.localhost", 200)]
+    ("host", "code"),
+    [("evil.example", 403), ("[", 403), ("localhost:1", 200), ("127.0.0.1", 200), ("x.localhost", 200)],
 )
 def test_a_page_whose_name_points_here_gets_nothing(host: str, code: int) -> None:
     with serving(lambda: FIGURES) as url:
