@@ -114,9 +114,9 @@ class Letters:
         """The boxes of capabilities that no agent had when a message came."""
         return sorted(self.client.smembers(self.keys.parked))
 
-    def thread(self, thread_id: str) -> list[MessageRecord]:
-        """The messages of a thread, oldest first."""
-        return self.read_many(self.client.zrange(self.keys.thread(thread_id), 0, -1))
+    def thread(self, thread_id: str, limit: int = 0) -> list[MessageRecord]:
+        """The newest messages of a thread, 0: all of them, oldest first."""
+        return self.read_many(self.client.zrange(self.keys.thread(thread_id), -limit, -1))
 
     def handoffs(self, limit: int = 1000) -> list[MessageRecord]:
         """The handoffs that are kept, the newest first."""

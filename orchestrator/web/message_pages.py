@@ -12,6 +12,7 @@ from orchestrator.records import MessageRecord
 from orchestrator.states import MessageState
 from orchestrator.store.correspondence import sent_lately
 from orchestrator.web import words
+from orchestrator.web.api.route import MOST
 from orchestrator.web.handlers import Page
 
 Json = Any
@@ -131,7 +132,7 @@ def _list(client: Client, asked: dict[str, str], before: str | None) -> tuple[li
 
 def _thread(client: Client, thread_id: str) -> list[MessageRecord]:
     with client.asking():
-        return client.office.inbox.thread(thread_id)
+        return client.office.inbox.thread(thread_id, MOST)
 
 
 def _replay(client: Client, message_id: str) -> str:

@@ -57,7 +57,7 @@ def test_no_package_of_an_installation_asks_for_the_source_of_what_uses_it() -> 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The wheel of the last commit, built from two clones under two umasks, with a file in one that is not committed."""
+    """The wheel of the last commit, from two clones under two umasks, with files in one that are not committed."""
     made = []
     for mask in ("022", "077"):
         clone = tmp_path_factory.mktemp(f"clone{mask}") / "clone"

@@ -9,7 +9,7 @@ from orchestrator.errors import MessageNotFound
 from orchestrator.messages import DeliveryOptions, MessageType
 from orchestrator.states import MessageState
 from orchestrator.store.correspondence import sent_lately
-from orchestrator.web.api.route import Call
+from orchestrator.web.api.route import MOST, Call
 
 Json = Any
 
@@ -47,7 +47,7 @@ def show_message(call: Call) -> Json:
 
 def show_thread(call: Call) -> Json:
     with call.client.asking():
-        found = call.client.office.inbox.thread(call.path["thread"])
+        found = call.client.office.inbox.thread(call.path["thread"], MOST)
     return {"messages": [message_document(record) for record in found]}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.client import Client
 
 Json = Any
+MOST = 1000  # entries in one answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.states import HandoffState, MessageState, RunState
 from orchestrator.web.api import messages, runs
-from orchestrator.web.api.route import Route
+from orchestrator.web.api.route import MOST, Route
 from orchestrator.web.api.schemas import (
     APPROVAL,
     CANCELLATION,
@@ -25,7 +25,6 @@ Json = Any
 
 _BAD, _GONE, _CLASH = HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
 _STEERED = (_BAD, _GONE, _CLASH)
-MOST = 1000  # in one answer
 
 
 def _filter(states: Any) -> Json:
@@ -84,7 +83,7 @@ ROUTES: tuple[Route, ...] = (
           messages.send, HTTPStatus.CREATED, body=MESSAGE, refusals=_STEERED),
     Route("GET", "/messages/{message}", "showMessage", "Show one message: its state, its attempts, its body.",
           "Message", messages.show_message, refusals=(_GONE,)),
-    Route("GET", "/threads/{thread}", "showThread", "Show the messages of a thread, oldest first.", "Messages",
+    Route("GET", "/threads/{thread}", "showThread", "Show a thread, the newest 1,000 of it, oldest first.", "Messages",
           messages.show_thread),
     Route("GET", "/dead-letters", "listDeadLetters", "List messages that failed or died, the newest first.", "Messages",
           messages.list_dead, query={"limit": _limit(100)}, refusals=(_BAD,)),
