@@ -69,9 +69,8 @@ class _BoundedServer(HTTPServer):
     def initialize(self, *args: Any, **options: Any) -> None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = min(MOST_CONNECTIONS, files // 2)
-        bounds: dict[str, Any] = {"idle_connection_timeout": IDLE_S, "body_timeout": IDLE_S}
-        bounds["max_body_size"] = 2 * MOST_BYTES
-        super().initialize(*args, **bounds, **options)
+        options |= {"idle_connection_timeout": IDLE_S, "body_timeout": IDLE_S, "max_body_size": 2 * MOST_BYTES}
+        super().initialize(*args, **options)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         # Without a file for another one Tornado would try again at once, for ever, and log each time.
