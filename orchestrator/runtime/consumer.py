@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer as Stock
+
+from orchestrator.runtime.unacked import UNREADABLE
 
 log = logging.getLogger(__name__)
 
 
 class Consumer(Stock):  # type: ignore[misc]
     """Celery acknowledges or rejects what it cannot run, and it is gone; here its bytes and the reason are kept."""
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """As in Celery, where a header of an unexpected form is an error that ends the worker."""
+        handle = super().create_task_handler(*args, **options)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                handle(message)
+            except UNREADABLE as error:
+                self._put_aside(message, f"cannot be run: {type(error).__name__}: {error}")
+
+        return on_task_received
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         self._put_aside(message, f"cannot be decoded: {exc}")

@@ -26,7 +26,7 @@ from kombu.transport.redis import Empty, dumps
 
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.runtime.functions import LIBRARY, POP, PUSH, REFRESH, SWEEP
-from orchestrator.runtime.unacked import QoS, read_popped
+from orchestrator.runtime.unacked import UNREADABLE, QoS, check, read_popped
 from orchestrator.store.connection import Reviving
 from orchestrator.store.direct import DirectFunction, Post, forgotten
 
@@ -203,6 +203,18 @@ class Channel(stock.Channel):
             raise Empty
         self.connection._deliver(readable, queue)
         return True
+
+    def _receive_one(self, client: Any) -> Any:
+        """Read what came on a channel: events, and what people ask of workers. In kombu what is no message ends those."""
+        try:
+            return super()._receive_one(client)
+        except UNREADABLE as error:
+            logger.error("what came on a channel cannot be read: %s: %s", type(error).__name__, str(error)[:200])
+            return None
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
+        check(self, message)
+        return super()._deliver_fanout_message(message, exchange)
 
     def _answer(self, **options: Any) -> Any:
         connection = self.client.connection

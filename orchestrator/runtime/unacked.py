@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import logging
 from time import time
+from types import NoneType
 from typing import Any
 from uuid import uuid4
 
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 from kombu.transport.redis import bytes_to_str, loads
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from orchestrator.store.quarantine import Quarantine
 
 logger = logging.getLogger(__name__)
 
+_TEXTS, _NAMES = ("body", "content-type", "content-encoding"), ("task", "id")
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
@@ -64,6 +66,8 @@ class QoS(stock.QoS):
                     desc=True, byscore=True, offset=num and start, num=num,
                 ):  # fmt: skip
                     self.restore_by_tag(tag, client)
+            except ResponseError as error:  # a key of another type: no reason to end the worker
+                logger.error("%s cannot be read, and nothing of it is put back: %s", self.unacked_key, error)
             finally:
                 client.delete(self.unacked_mutex_key)
 
@@ -86,7 +90,7 @@ def read_popped(channel: Any, raw: bytes, queue: str, tag: str) -> dict[str, Any
     try:
         message: dict[str, Any] = loads(bytes_to_str(raw))
         message["properties"]["delivery_tag"] = tag
-        _check(channel, message)
+        check(channel, message)
     except UNREADABLE as error:
         _put_aside(channel, raw, queue, error, tag)
         return None
@@ -97,18 +101,35 @@ def put_back(channel: Any, noted: bytes, pipe: Any, leftmost: bool) -> None:
     """Queue, in a transaction that takes it out of `unacked`, what that holds of a message."""
     try:
         message, exchange, routing_key = loads(bytes_to_str(noted))
+        if not (isinstance(exchange, str) and isinstance(routing_key, str)):
+            raise TypeError("says no queue")
         message["properties"].setdefault("delivery_tag", str(uuid4()))
-        _check(channel, message)
+        check(channel, message)
     except UNREADABLE as error:
         _put_aside(channel, noted, "unacked", error)
     else:
         channel._do_restore_message(message, exchange, routing_key, pipe, leftmost)
 
 
-def _check(channel: Any, message: dict[str, Any]) -> None:
-    """Raise one of UNREADABLE for a message that is not of kombu's form; later that would end the worker."""
-    for part in (message["headers"], message["properties"]["delivery_info"]):
+def check(channel: Any, message: Any) -> None:
+    """Raise one of UNREADABLE for a message that is not of kombu's and Celery's form; later that would end the worker.
+
+    Nothing of ours is compressed, and a small message could become one that fills the memory.
+    """
+    headers = message["headers"]
+    for part in (headers, message["properties"]["delivery_info"]):
         part.keys()
+    texts = {name: message[name] for name in _TEXTS} | {name: headers[name] for name in _NAMES if name in headers}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is no text")
+    if headers.get("compression"):
+        raise ValueError("it is compressed")
+    soft_and_hard = headers.get("timelimit") or (None, None)
+    if [type(limit) in (int, float, NoneType) for limit in soft_and_hard] != [True, True]:
+        raise TypeError("timelimit is no pair of numbers")
+    if headers.get("stamped_headers"):  # an odd one is met when a process of the pool is taken, which is then lost
+        raise ValueError("it is stamped")
     channel.Message(message, channel=channel)
 
 
