@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from orchestrator import Fatal
 from workers.groups import held
+from workers.guards import guarded
 
 _TICK_S = 0.1  # how often limits are looked at while nothing comes
 _GRACE_S = 2.0  # between SIGTERM and SIGKILL
@@ -66,8 +67,8 @@ def run_program(
 ) -> Ended:
     """Run a program to its end, with `feed` on its standard input.
 
-    However this function is left, by an interrupt too, the program's whole process group is ended first; so is what
-    the program left running in the background. Only what moved to a session of its own escapes.
+    However this function is left, by an interrupt or a kill too, the program's whole process group is ended; so is
+    what the program left running in the background. Only what moved to a session of its own escapes.
 
     Args:
         env: the whole environment of the program, its PATH is where it is looked for.
@@ -79,7 +80,8 @@ def run_program(
     process = _start(argv, env, cwd)
     try:
         conversation = _Conversation(process, argv[0], feed, limits, cancelled)
-        conversation.hold()
+        with guarded(process.pid):
+            conversation.hold()
         return Ended(process.returncode, bytes(conversation.output), bytes(conversation.complaints))
     finally:
         _end(process)

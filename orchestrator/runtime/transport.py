@@ -205,7 +205,7 @@ class Channel(stock.Channel):
         return True
 
     def _receive_one(self, client: Any) -> Any:
-        """Read what came on a channel: events, and what people ask of workers. In kombu what is no message ends those."""
+        """Read what came on a channel: events, and what people ask of workers. Kombu ends a worker by what is none."""
         try:
             return super()._receive_one(client)
         except UNREADABLE as error:

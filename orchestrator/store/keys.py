@@ -126,9 +126,9 @@ class Keys:
         """zset with TTL: message id -> ms, the handoffs of the last `message_retention_s`."""
         return f"{self.prefix}handoffs"
 
-    def message_idempotency(self, key: str) -> str:
-        """string with TTL: idempotency key of a message -> message id."""
-        return f"{self.prefix}idem:m:{key}"
+    def message_idempotency(self, sender: str, recipient: str, key: str) -> str:
+        """string with TTL: idempotency key of a message -> message id. Nobody can use up the keys of others."""
+        return f"{self.prefix}idem:m:{sender} {recipient} {key}"
 
     # --- permanent, for messages ------------------------------------------------------------------------------
 

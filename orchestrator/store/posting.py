@@ -43,7 +43,8 @@ class Posting:
             message, named = draft.message, self._keys
             doorbell = self._doorbells(draft.box, message.priority, message.message_id)
             own = named.message(message.message_id)
-            used = named.message_idempotency(draft.idempotency_key) if draft.idempotency_key else own
+            once = draft.idempotency_key
+            used = named.message_idempotency(message.from_agent, message.to_agent, once) if once else own
             thread = named.thread(message.thread_id) if message.thread_id else own
             if draft.task:
                 thread = named.handoffs

@@ -32,7 +32,7 @@ from orchestrator.errors import (
 )
 from orchestrator.identity import write_key
 from orchestrator.messages import AgentMessage
-from orchestrator.records import Draft, MessageRecord
+from orchestrator.records import Draft, MessageRecord, StepError
 from orchestrator.store import signatures
 from orchestrator.store.connection import server_now_ms
 from orchestrator.store.directory import boxes_of
@@ -246,6 +246,27 @@ def _reply_draft(house: Installation, asked: Receipt, *, sender: str) -> Draft:
     """What a program that is not ours would store as a reply."""
     message = AgentMessage("forged", sender, "ada", body={"content": "no"}, correlation_id=asked.message_id)
     return Draft(message, '{"content":"no"}', box="ada", open=True)
+
+
+def test_an_idempotency_key_is_its_senders_and_for_one_recipient(house: Installation) -> None:
+    intern, boss = house.of("intern"), house.of("boss")
+    taken = intern.send("ada", "mine", sender="intern", idempotency_key="order-78").message_id
+    real = boss.send("ada", "real", sender="boss", idempotency_key="order-78").message_id
+    other = boss.send("bob", "also", sender="boss", idempotency_key="order-78").message_id
+    again = boss.send("ada", "real", sender="boss", idempotency_key="order-78").message_id
+    assert (len({taken, real, other}), again) == (3, real)
+    assert sorted(message.text for message in house.hear("ada")) == ["mine", "real"]
+    assert [message.text for message in house.hear("bob")] == ["also"]
+
+
+def test_a_dead_letter_is_replayed_whatever_keys_others_use(house: Installation) -> None:
+    dead = house.of("boss").send("ada", "pay", sender="boss").message_id
+    delivery = house.take("ada")
+    assert delivery is not None
+    house.worker.inbox.finish(dead, "dead", receiver="worker", box=delivery.box, error=StepError("X", "x", dead))
+    house.of("intern").send("ada", "no", sender="intern", idempotency_key=f"replay:{dead}")
+    assert house.worker.replay(dead).message.from_agent == "boss"
+    assert sorted(message.text for message in house.hear("ada")) == ["no", "pay"]
 
 
 # --- handoffs -------------------------------------------------------------------------------------------------------

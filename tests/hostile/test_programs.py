@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,3 +117,32 @@ def test_processes_of_one_group_count_together() -> None:
     parent = f"import subprocess, sys, time\nfor _ in range(3): {start}\ntime.sleep(60)"
     with pytest.raises(Fatal, match="bytes of memory"):
         run([sys.executable, "-c", parent], max_memory_bytes=100 * MIB)
+
+
+KILLED = """
+import sys
+from types import SimpleNamespace
+from workers.shell import shell_agent
+agent = shell_agent("a", {"tasks": {"t": {"argv": sys.argv[1:]}}})
+agent.tasks["t"].fn(SimpleNamespace(cancelled=False))
+"""
+LASTING = """
+import os, subprocess, sys, time
+subprocess.Popen(["sleep", "600"])
+with open(sys.argv[1], "w") as file:
+    file.write(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@on_linux
+def test_a_program_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    """And what it has started, too: the next attempt starts another one."""
+    file = tmp_path / "pid"
+    words = [sys.executable, "-c", KILLED, sys.executable, "-c", LASTING, str(file)]
+    with subprocess.Popen(words) as worker:
+        wait_until(lambda: file.exists() and file.read_text().strip(), what="the program", timeout_s=20)
+        group = int(file.read_text())
+        assert held(group)[0] == 2
+        worker.kill()
+    wait_until(lambda: held(group)[0] == 0, what="the end of the program", timeout_s=5)
