@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+LONGEST_MS = 366 * 86_400_000  # as of any time that a file or a message may name
 Backoff = Literal["fixed", "linear", "exponential"]
 
 
@@ -33,4 +34,4 @@ def retry_delay_ms(
         wait = min(wait, max_delay_ms)
     if jitter:
         wait = round(wait * random.uniform(0.5, 1.0))
-    return max(wait, floor_ms)
+    return min(max(wait, floor_ms), LONGEST_MS)

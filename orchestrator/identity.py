@@ -11,6 +11,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 from orchestrator.errors import SenderMismatch
 
@@ -59,8 +60,9 @@ class Key:
 def read_key(file: Path) -> Key:
     """The key in a file. Raises ValueError, in one line that does not show the key."""
     try:
-        with file.open("rb") as opened:
-            mode, raw = os.fstat(opened.fileno()).st_mode, opened.read(_MOST_BYTES)
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:  # a pipe would wait
+            mode = os.fstat(opened.fileno()).st_mode
+            raw = opened.read(_MOST_BYTES) if S_ISREG(mode) else b""
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from None
     if mode & 0o077:

@@ -26,6 +26,7 @@ Durability = Literal["always", "everysec"]
 URL_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://", "sentinel://")
 DEFAULT_PREFIX = "o:"
 AMQP_SCHEMES = ("amqp://", "amqps://")  # RabbitMQ, which can only be the broker
+_PREFIX = re.compile(r"[A-Za-z0-9_.:{}-]{1,64}")
 _PASSWORD = re.compile(r"(://([^:/@]*)):(?:(?!;\w+://).)*@")  # not beyond the beginning of another URL
 _QUERY_PASSWORD = re.compile(r"([?&]\w*password=)[^&;]*")
 
@@ -103,6 +104,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_plain(cls, value: str) -> str:
+        if not _PREFIX.fullmatch(value):  # it stands in patterns of keys, and in the accounts of a server
+            raise ValueError("is no row of 1 to 64 letters, digits and _ . : - { }")
+        return value
 
     @field_validator("crashpoint")
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import Fatal
+from orchestrator.strict import loads
 
 Json = Any
 _SHOWN_CHARS = 80
@@ -29,11 +30,7 @@ def decoded(answer: bytes, who: str, *, hide: Callable[[str], str] = str) -> Jso
     if not answer.strip():
         raise Fatal(f"{who} gave no JSON, but nothing")
     try:
-        return json.loads(answer.decode(), parse_constant=_no_number)
+        return loads(answer.decode())
     except (ValueError, RecursionError) as error:
         text = hide(answer.decode("utf-8", "replace"))[:_SHOWN_CHARS]
         raise Fatal(f"{who} gave no JSON: {error}; it begins with {text!r}") from None
-
-
-def _no_number(word: str) -> Json:
-    raise ValueError(f"{word} is no JSON number")

@@ -45,6 +45,8 @@ class AgentTask:
         Raises:
             HandlerInputInvalid: names every field that is missing, unknown or of the wrong type.
         """
+        if self.context_parameter in values:
+            raise HandlerInputInvalid(f"{self.context_parameter}: the handler's context is called like this")
         try:
             model = self.input_model.model_validate(values)
         except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from orchestrator.errors import (
     UnknownTask,
     WorkerLost,
 )
+from orchestrator.messages import LONGEST_S
 from orchestrator.outcomes import Fatal, RetryLater
 from orchestrator.records import StepError
 from orchestrator.settings import Settings
@@ -64,7 +66,6 @@ def next_delay_ms(policy: Retry, failures: int, error: BaseException) -> int | N
     """
     if hopeless(error) or _gives_up(policy, error):
         return None
-    floor_ms = round(error.after_s * 1000) if isinstance(error, RetryLater) else 0
     if failures >= policy.max_attempts:
         return None
     return retry_delay_ms(
@@ -73,8 +74,16 @@ def next_delay_ms(policy: Retry, failures: int, error: BaseException) -> int | N
         backoff=policy.backoff,
         max_delay_ms=policy.max_delay_ms,
         jitter=policy.jitter,
-        floor_ms=floor_ms,
+        floor_ms=asked_for_ms(error),
     )
+
+
+def asked_for_ms(error: BaseException) -> int:
+    """How long a handler wants to wait before the next attempt; 0: it does not say, or says no number."""
+    after_s = error.after_s if isinstance(error, RetryLater) else 0
+    if not isinstance(after_s, (int, float)) or after_s != after_s or after_s in (math.inf, -math.inf):
+        return 0
+    return round(min(max(after_s, 0), LONGEST_S) * 1000)
 
 
 def worker_lost(settings: Settings, how: str) -> WorkerLost:

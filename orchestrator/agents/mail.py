@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.agents.drafts import draft_reply
-from orchestrator.agents.failures import hopeless, step_error, unheard, worker_lost
+from orchestrator.agents.failures import asked_for_ms, hopeless, step_error, unheard, worker_lost
 from orchestrator.agents.message_spans import received
 from orchestrator.agents.post import PostOffice
 from orchestrator.agents.secrets import Secrets
@@ -20,7 +20,7 @@ from orchestrator.backoff import retry_delay_ms
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import MessageNotFound, MessageNotHeld
 from orchestrator.logs import Subject, about
-from orchestrator.outcomes import Done, Fatal, RetryLater
+from orchestrator.outcomes import Done, Fatal
 from orchestrator.records import Delivery, Draft, Posted
 from orchestrator.settings import Settings
 from orchestrator.store.inbox import Inbox
@@ -109,7 +109,7 @@ def _fail(inbox: Inbox, delivery: Delivery, error: BaseException, secrets: Secre
         delay_ms=round(options.retry_delay_seconds * 1000),
         max_delay_ms=LONGEST_RETRY_MS,
         jitter=True,
-        floor_ms=round(error.after_s * 1000) if isinstance(error, RetryLater) else 0,
+        floor_ms=asked_for_ms(error),
     )
     return _commit(inbox, delivery, outcome, error=stored, delay_ms=delay_ms)
 

@@ -18,6 +18,7 @@ from orchestrator.agents.drafts import draft_handoff, draft_message, draft_reply
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.errors import (
     AgentOffline,
+    BadSignature,
     HandoffFailed,
     MessageInvalid,
     MessageNotHeld,
@@ -301,6 +302,18 @@ class PostOffice:
         why = f": {record.error.message}" if record.error else ""
         raise HandoffFailed(f"task {task_id} {record.handoff}{why}", status=record.handoff, task_id=task_id)
 
+    # --- who there is ----------------------------------------------------------------------------------------
+
+    def register(self, name: str, capabilities: Iterable[str] = ()) -> None:
+        """As `Directory.register`. Raises NotYourMessage: the key of this process is of another agent."""
+        self.inbox.signatures.allow(name)
+        self.directory.register(name, capabilities)
+
+    def unregister(self, name: str) -> bool:
+        """As `Directory.unregister`. Raises NotYourMessage: the key of this process is of another agent."""
+        self.inbox.signatures.allow(name)
+        return self.directory.unregister(name)
+
     # --- receive ---------------------------------------------------------------------------------------------
 
     def watch(self, message_id: str, timeout_s: float | None) -> Iterator[MessageRecord]:
@@ -321,6 +334,7 @@ class PostOffice:
         for record in self.watch(message_id, timeout_s):
             if record.reply:
                 answer = self.inbox.read_checked(record.reply)
+                self._see_that_it_answers(record.message, answer.message)
                 if taker and answer.state is MessageState.PENDING:
                     self._take(answer, taker)
                 return answer.message
@@ -328,6 +342,12 @@ class PostOffice:
                 why = f": {record.error.message}" if record.error else ""
                 raise WaitTimeout(f"message {message_id} is {record.state} and has no reply{why}", record=record)
         raise WaitTimeout(f"no reply to message {message_id} within {timeout_s:g} s", message_id=message_id)
+
+    @staticmethod
+    def _see_that_it_answers(asked: AgentMessage, answer: AgentMessage) -> None:
+        """Both are signed; which is called the reply of which, stands in a record, is not."""
+        if (answer.from_agent, answer.correlation_id) != (asked.to_agent, asked.message_id):
+            raise BadSignature(f"message {answer.message_id} is no answer of {asked.to_agent!r} to {asked.message_id}")
 
     def _take(self, answer: MessageRecord, taker: str) -> None:
         delivery = self.inbox.claim([answer.box], receiver=taker, lease_ms=60_000, message_id=answer.message.message_id)

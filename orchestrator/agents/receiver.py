@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from orchestrator.agents.mail import Handler, handle, wake_message
@@ -21,7 +22,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.ids import new_id
 from orchestrator.records import Delivery
 from orchestrator.states import HandoffState, MessageState
-from orchestrator.store.timers import Timers
+from orchestrator.store.timers import Timers, do_each
 
 log = logging.getLogger(__name__)
 KNOCK_S = 0.5  # longest wait for a knock before it looks by itself
@@ -154,8 +155,8 @@ class Receiver:
         return mine
 
     def _do_what_is_due(self) -> None:
-        for timer in self._timers.take_due_messages(limit=100, hold_ms=_HOLD_MS).timers:
-            wake_message(self.office, timer)
+        due = self._timers.take_due_messages(limit=100, hold_ms=_HOLD_MS)
+        do_each(due.timers, partial(wake_message, self.office))
 
     def _tell(self, event: str) -> None:
         self.office.directory.announce(event, self.agent, most=self.office.settings.journal_events)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from orchestrator.errors import SettingsInvalid
 from orchestrator.settings import Settings
 from orchestrator.store.accounts import ROLES, Place, acl_lines, user_of
+from orchestrator.store.connection import database_of
 
 #: Of Redis 7 and Valkey 8; without the ACL file, whose path is that of the folder.
 _SERVER = """\
@@ -43,10 +43,10 @@ def write_accounts(settings: Settings, folder: Path) -> list[Path]:
     """
     folder = folder.expanduser().resolve()
     passwords = {role: secrets.token_urlsafe(32) for role in ROLES}
-    place = Place(settings.prefix, _database(settings.url or settings.broker_url))
+    place = Place(settings.prefix, database_of(settings.url) if settings.url else 0)
     texts = {
         "users.acl": "\n".join(acl_lines(place, passwords)),
-        "server.conf": _SERVER.format(folder=folder).rstrip(),
+        "server.conf": _SERVER.format(folder=_quoted(str(folder))).rstrip(),
         "passwords": "\n".join(f"{user_of(role)} {password}" for role, password in passwords.items()),
     }
     present = [str(folder / name) for name in texts if (folder / name).exists()]
@@ -62,6 +62,6 @@ def write_accounts(settings: Settings, folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def _database(url: str | None) -> int:
-    path = urlsplit(url or "").path.rpartition("/")[2]
-    return int(path) if path.isdigit() else 0
+def _quoted(text: str) -> str:
+    """As the server reads it between double quotes."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -40,7 +40,7 @@ def register(
     """Make an agent known that has no Python code, so that others can send to it."""
     with Client(options.load_settings()) as client:
         with guard(client.url):
-            client.office.directory.register(name, capability or ())
+            client.office.register(name, capability or ())
         if as_json:
             print_json(next(agent for agent in client.agents() if agent["name"] == name))
         else:
@@ -56,7 +56,7 @@ def unregister(
     What waits in its inbox stays.
     """
     with Client(options.load_settings()) as client, guard(client.url):
-        known = client.office.directory.unregister(name)
+        known = client.office.unregister(name)
         if not known:
             raise client.office.unknown(name)
     print_json({"unregistered": name}) if as_json else say(f"{name} is forgotten")

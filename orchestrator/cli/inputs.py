@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.options import refuse_constant
 from orchestrator.errors import Problem, WorkflowInvalid
+from orchestrator.strict import loads
 from orchestrator.workflow.inputs import check_inputs, parse_input
 from orchestrator.workflow.plan import Plan
 
@@ -51,7 +51,7 @@ def _read_file(name: str) -> tuple[dict[str, Json], list[Problem]]:
     """The object in a JSON file, `-` being standard input, and what is wrong with it."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
-        values = json.loads(text, parse_constant=refuse_constant)
+        values = loads(text)
     except OSError as error:
         return {}, [Problem(name, 0, "", error.strerror or "cannot be read")]
     except UnicodeDecodeError:

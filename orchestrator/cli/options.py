@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ import typer
 from orchestrator.cli.log_lines import JsonLines, TextLines
 from orchestrator.errors import MessageInvalid
 from orchestrator.settings import Settings
+from orchestrator.strict import loads
 from orchestrator.workflow.nearby import did_you_mean
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -70,14 +70,9 @@ def check_word(option: str, value: str | None, words: Iterable[str]) -> None:
 def read_json(what: str, text: str) -> Any:
     """The value of a JSON text. Raises MessageInvalid, which names `what`."""
     try:
-        return json.loads(text, parse_constant=refuse_constant)
+        return loads(text)
     except (ValueError, RecursionError) as error:
         raise MessageInvalid(f"{what}: is no JSON: {error}", field=what) from None
-
-
-def refuse_constant(word: str) -> None:
-    """For `json.loads`, which would take NaN and the infinities."""
-    raise ValueError(f"{word} is no JSON value")
 
 
 def treat_sigterm_as_ctrl_c() -> None:

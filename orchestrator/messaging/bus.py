@@ -167,7 +167,7 @@ class AgentCommunicator:
             return
         office = self.bus.office
         receiver = Receiver(office, self.name, boxes_of(self.name)[:1], announce=True)
-        await self.bus.call(office.directory.register, self.name)
+        await self.bus.call(office.register, self.name)
         if self._handler is None:
             await self.bus.call(receiver.open)
         else:

@@ -47,7 +47,7 @@ class InterAgentBus:
         self._receiving = False
         with guard(self.client.url):
             self._receiver = Receiver(self.office, agent_id, boxes_of(agent_id), announce=True)
-            self.office.directory.register(agent_id, capabilities)
+            self.office.register(agent_id, capabilities)
             self._receiver.open()
 
     # --- send ------------------------------------------------------------------------------------------------

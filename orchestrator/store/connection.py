@@ -186,6 +186,9 @@ def _translated(error: redis.RedisError, url: str) -> OrchestratorError | None:
         return StoreUnavailable(f"The server {masked} does not permit it: {_reason(error, url)}", url=masked)
     if isinstance(error, redis.OutOfMemoryError):
         return QueueFull(f"The server {masked} has no memory left for new work", url=masked)
+    if "WRONGTYPE" in str(error):
+        told = "holds a key that is none of ours under one of our names: does something else write to this database?"
+        return StoreUnavailable(f"The server {masked} {told}", url=masked)
     if cannot_write(error):
         told = "cannot write to its disk" if "MISCONF" in str(error) else "takes no changes"
         return StoreUnavailable(f"The server {masked} {told}: {_reason(error, url)}", url=masked)
@@ -201,6 +204,7 @@ def _reason(error: Exception, url: str) -> str:
 def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
     options: dict[str, Any] = {
         "decode_responses": True,
+        "encoding_errors": "backslashreplace",  # what is no text was put there by somebody else, and is told as such
         "socket_timeout": answer_s,
         "socket_connect_timeout": connect_s,
         "retry": Retry(NoBackoff(), 0),  # redis-py would send a command again that may have worked
@@ -254,6 +258,12 @@ def _database(parts: SplitResult) -> dict[str, int]:
     """The number of the database; redis-py calls it `db`, kombu `virtual_host`."""
     query = dict(parse_qsl(parts.query))
     return {"db": int(query.get("db") or query.get("virtual_host") or 0)}
+
+
+def database_of(url: str) -> int:
+    """The number of the database that a URL names, 0 unless it does. Raises SettingsInvalid."""
+    client = _client(url, answer_s=1, connect_s=1)  # connects when it is used
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def in_thread(seconds: float, call: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ Nothing here checks what people write or calls a handler; `letters.py` reads, th
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ from orchestrator.store.routing import queue_of
 from orchestrator.store.scripts import Scripts
 from orchestrator.store.signatures import Signatures
 
+log = logging.getLogger(__name__)
 Json = Any
 
 CAPABILITY = "capability:"  # what the name of a box starts with whose messages wait for an agent that has it
@@ -297,10 +299,15 @@ class Inbox(Letters):
         """Sign what waits without a signature, because it was stored before there was a key. Returns how many."""
         signed = 0
         for key in self.client.scan_iter(self.keys.message("*"), count=1000):
-            fields = self.client.hgetall(key)
-            if fields.get("state") == MessageState.PENDING and "signature" not in fields:
+            try:
+                fields = self.client.hgetall(key)
+                if fields.get("state") != MessageState.PENDING or "signature" in fields:
+                    continue
                 signature = self.signatures.adopted(Stored.of(fields), int(fields.get("due_at", 0)))
-                signed += self.client.hset(key, "signature", signature)
+            except (KeyError, ValueError, redis.ResponseError):
+                log.warning("%s is no record of a message, and is left as it is", key)
+                continue
+            signed += self.client.hset(key, "signature", signature)
         return signed
 
     # --- dead letters ----------------------------------------------------------------------------------------

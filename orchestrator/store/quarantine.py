@@ -16,6 +16,7 @@ from orchestrator.store.scripts import Scripts
 KEY = "quarantine"
 log = logging.getLogger(__name__)
 _MAX_REASON = 200
+_MOST_BYTES = 64 << 20
 UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # kombu's
 
 
@@ -32,8 +33,11 @@ class Quarantined:
 
     @property
     def raw(self) -> bytes:
-        """The message as it lay on the queue."""
-        return zlib.decompress(base64.b64decode(self.packed))
+        """The message as it lay on the queue, 64 MiB of it at most. Empty: somebody else wrote the entry."""
+        try:
+            return zlib.decompressobj().decompress(base64.b64decode(self.packed), _MOST_BYTES)
+        except (ValueError, zlib.error):
+            return b""
 
 
 class Quarantine:
@@ -84,10 +88,14 @@ def entry_of(raw: bytes, queue: str, reason: str) -> str:
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def _quarantined(name: str, entry: str) -> Quarantined:
-    at, _, text = entry.partition(" ")
-    data = json.loads(text)
-    return Quarantined(name, data["queue"], data["reason"], int(at), data["bytes"], data["raw"])
+    try:
+        at, _, text = entry.partition(" ")
+        data = json.loads(text)
+        queue, reason, packed = str(data["queue"]), str(data["reason"]), str(data["raw"])
+        return Quarantined(name, queue, reason, int(at), int(data["bytes"]), packed)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Quarantined(name, "", "is no entry of a quarantine: somebody else wrote it", 0, len(entry), "")

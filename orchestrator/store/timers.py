@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 
+from orchestrator.errors import StoreUnavailable
 from orchestrator.store.keys import Keys
+from orchestrator.store.patience import NETWORK_ERRORS
 from orchestrator.store.scripts import Scripts
 
 
@@ -170,4 +172,18 @@ class Timers:
         for agent, priority, empty in queues:
             args += [f"{agent} {priority}", int(empty)]
         members = self._scripts.call("find_lost", [key, self._keys.queues], args)
-        return [(member.split(" "), member) for member in members]
+        return [(parts, member) for member in members if len(parts := member.split(" ")) == 5]
+
+
+def do_each(timers: Iterable[Timer], action: Callable[[Timer], None]) -> None:
+    """Do what is due, all of it: the first error is raised when the others are done, that of a server away at once."""
+    failed: Exception | None = None
+    for timer in timers:
+        try:
+            action(timer)
+        except (*NETWORK_ERRORS, StoreUnavailable):
+            raise
+        except Exception as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed

@@ -69,11 +69,14 @@ def test_adopt_signs_what_waits(
     without = Client(Settings(home=server.home, prefix=KEYS.prefix, key_file=None))
     without.office.directory.register("ada")
     sent = without.send("ada", "from before").message_id
+    client.set(KEYS.message("aaa"), "no record")
+    client.hset(KEYS.message("bbb"), "state", "pending")
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(server.home))
     monkeypatch.setenv("ORCHESTRATOR_PREFIX", KEYS.prefix)
     assert main(["keys", "adopt", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"signed": 1}
     assert client.hget(KEYS.message(sent), "signature")
+    client.delete(KEYS.message("aaa"), KEYS.message("bbb"))
 
 
 def test_doctor_says_whether_messages_are_signed(key_file: Path, tmp_path: Path) -> None:

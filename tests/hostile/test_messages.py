@@ -248,6 +248,25 @@ def _reply_draft(house: Installation, asked: Receipt, *, sender: str) -> Draft:
     return Draft(message, '{"content":"no"}', box="ada", open=True)
 
 
+def test_a_message_that_is_called_the_reply_to_another_is_none(house: Installation) -> None:
+    """Who writes to the store past us may set the field; what is signed says what it answers."""
+    question = house.of("boss").send("ada", "may I?", sender="boss", awaited_s=60).message_id
+    other = house.of("intern").send("cleo", "yes, pay", sender="intern").message_id
+    house.client.hset(KEYS.message(question), "reply", other)
+    with pytest.raises(BadSignature, match="is no answer of 'ada'"):
+        house.worker.wait_for_reply(question, 5, taker=None)
+
+
+def test_an_agents_key_makes_nobody_else_known_or_forgotten(house: Installation) -> None:
+    intern = house.of("intern")
+    for act in (lambda: intern.register("boss"), lambda: intern.unregister("ada")):
+        with pytest.raises(NotYourMessage):
+            act()
+    assert "ada" in {info.name for info in house.worker.directory.registered()}
+    intern.register("intern", ["reading"])
+    assert intern.unregister("intern") is True
+
+
 def test_an_idempotency_key_is_its_senders_and_for_one_recipient(house: Installation) -> None:
     intern, boss = house.of("intern"), house.of("boss")
     taken = intern.send("ada", "mine", sender="intern", idempotency_key="order-78").message_id

@@ -126,6 +126,52 @@ def test_a_body_that_cannot_be_read_goes_into_quarantine(crew: Team, fields: dic
     assert entry.reason.startswith("cannot be read: ")
 
 
+@pytest.mark.parametrize("field", ["body", "envelope", "from", "type", "task", "signature", "worker"])
+def test_a_record_that_is_no_utf8_is_out_of_the_way_and_can_be_looked_at(crew: Team, field: str) -> None:
+    before = crew.online()["echoer"]
+    message_id = f"raw{next(numbers)}"
+    good = lay(crew, id=message_id)
+    record = {**crew.redis.hgetall(KEYS.message(good)), field: b'{"content":"\xff"}', "id": message_id}
+    crew.redis.hset(KEYS.message(message_id), mapping=record)
+    crew.redis.zadd(KEYS.inbox("echoer"), {message_id: 1})
+    crew.client.office.inbox.ring_again("echoer", "emergency", message_id)
+    goes_on(crew, before)
+    crew.client.office.inbox.dead_letters()
+    assert all(entry.reason for entry in crew.client.quarantines()[0].all())
+
+
+def test_odd_timers_hold_no_others_back(crew: Team) -> None:
+    """A worker takes what is due in one piece, with whatever lies among it."""
+    gone = [b"garbage", b"due x", b"lease x y z", b"\xff y z 1", b"lease %b y 1" % (b"x" * 2000)]
+    odd = [*gone, b"nope x y 1", b"due x y 1"]
+    for key in (KEYS.timers, KEYS.message_timers):
+        crew.redis.zadd(key, dict.fromkeys(odd, 0))
+    receipts = [crew.client.send("echoer", "later", delay_s=1 + at / 10) for at in range(20)]
+    for receipt in receipts:
+        receipt.wait("acknowledged", timeout_s=10)
+    for key in (KEYS.timers, KEYS.message_timers):
+        assert crew.redis.zmscore(key, gone) == [None] * len(gone)
+    crew.redis.zrem(KEYS.timers, *odd)
+    crew.redis.zrem(KEYS.message_timers, *odd)
+
+
+def test_odd_entries_of_the_quarantine_hide_no_others(crew: Team) -> None:
+    (quarantine,) = crew.client.quarantines()
+    bomb = base64.b64encode(zlib.compress(b" " * (200 << 20), 9)).decode()
+    entry = json.dumps({"queue": "q", "reason": "r", "bytes": 1, "raw": bomb})
+    odd = {"junk": "no json", "bytes": b"\xff", "list": "1 []", "bomb": f"1 {entry}"}
+    crew.redis.hset("quarantine", mapping=odd)
+    try:
+        found = {entry.id: entry for entry in quarantine.all()}
+        assert {found[name].reason for name in ("junk", "bytes", "list")} == {
+            "is no entry of a quarantine: somebody else wrote it"
+        }
+        assert len(found["bomb"].raw) == 64 << 20
+        assert found["junk"].raw == b""
+    finally:
+        crew.redis.hdel("quarantine", *odd)
+
+
 def test_what_is_no_record_at_all_is_out_of_the_way(crew: Team) -> None:
     before = crew.online()["echoer"]
     crew.redis.set(KEYS.message("text"), "no record")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,9 @@ def test_a_signature_may_not_outlive_the_memory_of_its_message(monkeypatch: pyte
     monkeypatch.setenv("ORCHESTRATOR_REPLAY_WINDOW_S", "86401")
     with pytest.raises(SettingsInvalid, match=r"REPLAY_WINDOW_S: .* above ORCHESTRATOR_MESSAGE_RETENTION_S"):
         Settings.load()
+
+
+def test_a_pipe_is_no_key_and_nobody_waits_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(ValueError, match="holds no key"):
+        read_key(tmp_path / "pipe")

@@ -13,7 +13,7 @@ ROOT = Path(orchestrator.__file__).parent
 #: Left to right. A room may import from itself and from what stands left of it.
 LAYERS = (
     ("errors", "states", "outcomes", "identity", "messages", "records", "settings", "backoff", "events", "ids", "names",
-     "hosts", "crashpoints", "durations", "logs", "tracing"),
+     "strict", "hosts", "crashpoints", "durations", "logs", "tracing"),
     ("workflow",),
     ("store",),
     ("agents",),
@@ -27,7 +27,7 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 _DECLARED = "orchestrator.agents.declared"
 FURTHER = {
     "celery": {"orchestrator.runtime.app"}, "shell": {_DECLARED}, "tmux": {_DECLARED},
-    "http_agent": {_DECLARED, "orchestrator.agents.masks"},
+    "answers": {"orchestrator.strict"}, "http_agent": {_DECLARED, "orchestrator.agents.masks"},
 }  # fmt: skip
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 

@@ -138,8 +138,9 @@ def test_a_signal_is_named() -> None:
     [
         ("", "printf gave no JSON, but nothing"),
         ("{broken", "printf gave no JSON: .*it begins with '{broken'"),
-        ("NaN", "NaN is no JSON number"),
+        ("NaN", "NaN is no JSON value"),
         ("1 2", "Extra data"),
+        ('{"a": 1, "a": 2}', "the name 'a' stands twice in one object"),
         ("\\377", "printf gave no JSON"),
         ("[" * 100_000, "printf gave no JSON: .*recursion"),
     ],

@@ -14,6 +14,7 @@ from tornado.web import HTTPError
 
 from orchestrator.client import Client
 from orchestrator.errors import MessageInvalid, OrchestratorError, Problem, WorkflowInvalid
+from orchestrator.strict import loads
 from orchestrator.web.api.route import Call, Route
 from orchestrator.web.handlers import Handler, reason_of, status_of
 from orchestrator.web.site import Site
@@ -109,7 +110,7 @@ def _body(raw: bytes) -> Json:
     if not raw.strip():
         return {}
     try:
-        value = json.loads(raw, parse_constant=_refuse, object_pairs_hook=_object)
+        value = loads(raw)
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -117,17 +118,6 @@ def _body(raw: bytes) -> Json:
         raise MessageInvalid("the body has half of a surrogate pair, which is no text", field="") from None
     except (ValueError, RecursionError) as error:
         raise MessageInvalid(f"the body is no JSON: {error}", field="") from None
-
-
-def _object(pairs: list[tuple[str, Json]]) -> Json:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return found
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON value")
 
 
 def _mistakes(place: str, schema: Json, value: Json) -> list[Problem]:

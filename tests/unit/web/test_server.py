@@ -13,7 +13,8 @@ import pytest
 
 from orchestrator import Settings
 from orchestrator.errors import SettingsInvalid
-from orchestrator.web.server import Access, FlowerServer, is_loopback, is_number
+from orchestrator.hosts import is_loopback, is_number
+from orchestrator.web.server import Access, FlowerServer
 
 
 @pytest.fixture
