@@ -180,6 +180,7 @@ def test_a_follower_who_asks_for_no_place_disturbs_nobody(browser: Browser) -> N
         for place in ("%D9%A3", "1-", "x", "1-2-3", "9" * 16):
             assert browser.get(f"{API}/runs/{run_id}/events?after={place}").status == 400, place
         assert browser.get(f"{API}/runs?limit=%D9%A3").status == 400
+        assert browser.get(f"{API}/messages?agent=%00&status=x").status == 400
         browser.post(f"{API}/runs/{run_id}/approve", {"step": "sign", "data": "x"})
         assert any(event.get("event") == "run.succeeded" for event in events)
 

@@ -74,7 +74,7 @@ class ApiHandler(Handler):
                 known = ", ".join(route.query) or "none"
                 problems.append(Problem("", 0, name, f"no such parameter; there is {known}"))
                 continue
-            text = self.get_query_argument(name)
+            text = self.request.query_arguments[name][-1].decode("utf-8", "backslashreplace")
             whole = route.query[name].get("type") == "integer" and re.fullmatch("-?[0-9]{1,9}", text)
             query[name] = int(text) if whole else text
             problems += _mistakes(name, route.query[name], query[name])
