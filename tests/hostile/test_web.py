@@ -182,7 +182,7 @@ def test_a_parameter_that_makes_no_sense_is_named(case: Case, inside: Browser) -
             assert "x" not in reply.headers
     assert inside.get(f"{API}/runs?search=%27%22%3B--&workflow=%27%22&limit=1000").json["runs"] == []
     for path in (f"{API}/runs/a%0d%0aX:%20y", "/workflows/a%0d%0aX:%20y", "/workflows/messages/a%0d%0aX:%20y",
-                 f"{API}/runs/..%2f..%2fetc", f"{API}/runs/%00"):  # fmt: skip
+                 f"{API}/runs/..%2f..%2fetc"):  # fmt: skip
         reply = inside.get(path)
         assert reply.status == 404, path
         assert "x" not in reply.headers
