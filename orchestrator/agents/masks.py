@@ -73,12 +73,9 @@ class Mask:
 
     @cached_property
     def _anchors(self) -> tuple[str, ...]:
-        """Letters and digits stand in every form as they are: the longest row of them, of each value and each end."""
-        found = set()
-        for value in self._values:
-            for part in {value, value[:PIECE], value[-PIECE:]} if len(value) > PIECE else {value}:
-                found.add(max(_WORDS.findall(part), key=len, default=""))
-        return tuple(found)
+        """However a text is quoted, letters and digits stay: the longest row of them in each piece that is looked for."""
+        pieces = {piece for form in self._forms for piece in (form[:PIECE], form[-PIECE:])}
+        return tuple({max(_WORDS.findall(piece), key=len, default="") for piece in pieces})
 
     @cached_property
     def _forms(self) -> list[str]:
