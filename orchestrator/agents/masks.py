@@ -73,7 +73,7 @@ class Mask:
 
     @cached_property
     def _anchors(self) -> tuple[str, ...]:
-        """However a text is quoted, letters and digits stay: the longest row of them in each piece that is looked for."""
+        """Letters and digits stay however a text is quoted: the longest row of them of each piece that is looked for."""
         pieces = {piece for form in self._forms for piece in (form[:PIECE], form[-PIECE:])}
         return tuple({max(_WORDS.findall(piece), key=len, default="") for piece in pieces})
 

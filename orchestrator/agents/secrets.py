@@ -68,5 +68,6 @@ def kept_secrets() -> frozenset[str]:
 
 
 def _parts(value: str) -> set[str]:
-    """The value, and each line of a longer one, of a key say."""
-    return {value, *(line for line in value.splitlines() if len(line) >= PIECE)} - {""}
+    """The value, and each line of a longer one, of a key say; nothing of a blank one."""
+    lines = (line for line in value.splitlines() if len(line) >= PIECE)
+    return {part for part in (value, *lines) if part.strip()}
