@@ -73,7 +73,7 @@ class Mask:
 
     @cached_property
     def _anchors(self) -> tuple[str, ...]:
-        """Letters and digits stay however a text is quoted: the longest row of them of each piece that is looked for."""
+        """The longest row of letters and digits in each piece: they stay as they are however a text is quoted."""
         pieces = {piece for form in self._forms for piece in (form[:PIECE], form[-PIECE:])}
         return tuple({max(_WORDS.findall(piece), key=len, default="") for piece in pieces})
 
