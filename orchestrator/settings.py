@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     max_nesting: int = Field(32, ge=1, description="containers inside containers")
     max_inputs_bytes: int = Field(1 << 20, ge=1, description="bytes of the inputs of one run")
     max_output_bytes: int = Field(8 << 20, ge=1, description="bytes of the output of one step")
-    max_expression_bytes: int = Field(4096, ge=1, description="bytes of one expression")
+    max_expression_bytes: int = Field(4096, ge=1, le=8192, description="bytes of one expression")
     max_expression_s: float = Field(1.0, gt=0, description="seconds one expression may take")
     max_foreach_items: int = Field(100_000, ge=1, description="items of one foreach")
 

@@ -13,6 +13,7 @@ from orchestrator.agents.loading import load_agents
 from orchestrator.cli import options
 from orchestrator.cli.compiling import compile_file
 from orchestrator.cli.output import print_json
+from orchestrator.cli.text import visible
 from orchestrator.client import Client
 from orchestrator.errors import Problem, StoreUnavailable, WorkflowInvalid
 from orchestrator.settings import Settings
@@ -77,7 +78,7 @@ def graph(
     """Draw a workflow."""
     options.check_word("--format", format, FORMATS)
     picture = draw(_compiler(agents)(file), format)
-    print_json({"format": format, "graph": picture}) if as_json else print(picture)
+    print_json({"format": format, "graph": picture}) if as_json else print(visible(picture))
 
 
 @commands.command(
@@ -100,9 +101,9 @@ def plan(file: File, agents: options.Agents = None, as_json: options.AsJson = Fa
         return
     print(f"{made.name}  plan {made.hash}")
     for piece in pieces:
-        print(_sentence(piece))
+        print(visible(_sentence(piece)))
     for step in decided:
-        print(f"decided  {step.id}  ({_why_decided(step)})")
+        print(visible(f"decided  {step.id}  ({_why_decided(step)})"))
 
 
 def _compiler(agents: list[str] | None) -> Callable[[Path], Plan]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -147,7 +148,12 @@ class Handler(BaseHandler):  # type: ignore[misc]
         def work() -> T:
             return call(self.site.client, *args, **options)
 
-        return await asyncio.get_running_loop().run_in_executor(self.site.pool, work)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    @property
+    def threads(self) -> Executor:
+        """Where its functions run."""
+        return self.site.pool
 
     @property
     def base(self) -> str:

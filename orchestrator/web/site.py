@@ -11,6 +11,7 @@ from orchestrator.settings import Settings
 from orchestrator.web.hub import EventHub
 
 THREADS = 8  # calls at a time; each ends within the deadline of the client
+COMPILERS = 2  # definitions at a time that are compiled, which takes up to seconds of the one interpreter there is
 
 
 class Site:
@@ -26,6 +27,7 @@ class Site:
         self._client: Client | None = None
         self._connecting = Lock()
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="workflows")
+        self.compilers = ThreadPoolExecutor(COMPILERS, thread_name_prefix="compile")
 
     @property
     def client(self) -> Client:
@@ -42,6 +44,7 @@ class Site:
         return EventHub(lambda: self.client)
 
     def close(self) -> None:
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for threads in (self.pool, self.compilers):
+            threads.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()

@@ -19,14 +19,17 @@ from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.spec import Step
 
 Json = Any
-
+#: file -> its plan (None: it has mistakes), and how many levels of workflows it has, itself included
+Known = dict[Path, tuple[Plan | None, int]]
+MOST_FILES = 100  # of one workflow with all that it runs
 
 class Children:
     """The child workflows of one file; a path is relative to the folder of the file that names it.
 
     Args:
         above: the files that lead to this one, the outermost first.
-        compiler: makes a plan of a loaded file, as `compile_workflow` does.
+        known: what this compilation has compiled so far, wherever it was named.
+        compiler: makes a plan of a loaded file.
     """
 
     def __init__(
@@ -35,13 +38,15 @@ class Children:
         agents: Catalog | None,
         limits: Settings,
         above: tuple[Path, ...],
-        compiler: Callable[..., Plan],
+        known: Known,
+        compiler: Callable[[LoadedWorkflow, Catalog | None, Settings, tuple[Path, ...], Known], Plan],
     ) -> None:
         self._compiler = compiler
         self._file = Path(loaded.file)
         self._agents = agents
         self._limits = limits
         self._above = (*above, self._file.resolve())
+        self._known = known
         self._plans: dict[Path, Plan | None] = {}
         self.problems: list[Problem] = []
 
@@ -69,15 +74,34 @@ class Children:
             chain = " -> ".join(found.name for found in (*self._above[self._above.index(path) :], path))
             graph.problems.append((place, f"the workflow runs itself: {chain}"))
             return None
-        if len(self._above) > self._limits.max_workflow_depth:
-            graph.problems.append((place, f"workflows run workflows deeper than {self._limits.max_workflow_depth}"))
+        if self._too_deep(1, place, graph):
             return None
-        if path not in self._plans:
-            self._plans[path] = self._compile(path, spec, place, graph)
-        plan = self._plans[path]
+        if path not in self._known:
+            if len(self._known) >= MOST_FILES:
+                graph.problems.append((place, f"workflows run more than {MOST_FILES} files"))
+                return None
+            plan = self._compile(path, spec, place, graph)
+            self._known.setdefault(path, (plan, 1))
+        plan, levels = self._known[path]
+        if self._too_deep(levels, place, graph):
+            return None
+        self._plans[path] = plan
         if plan is not None:
             _check_inputs(plan, node, spec, graph)
         return plan
+
+    def note(self, plan: Plan) -> None:
+        """The plan of this file is made, which others may run, too."""
+        levels = (self._known[path][1] for path in self._plans)
+        self._known[self._above[-1]] = plan, 1 + max(levels, default=0)
+
+    def _too_deep(self, levels: int, place: Any, graph: Graph) -> bool:
+        """Whether a child with so many levels, its own included, is one too many; then it is noted."""
+        most = self._limits.max_workflow_depth
+        if len(self._above) + levels - 1 <= most:
+            return False
+        graph.problems.append((place, f"workflows run workflows deeper than {most}"))
+        return True
 
     def _inside(self, name: str) -> Path | None:
         """The file of this name below the folder of this one, links followed. None: it is somewhere else."""
@@ -97,7 +121,7 @@ class Children:
             # The file that was found inside, not what its name leads to by now.
             text = read_text(path, self._limits.max_definition_bytes, links=False)
             loaded = load_workflow(self._file.parent / str(spec.workflow), text=text, limits=self._limits)
-            return self._compiler(loaded, agents=self._agents, limits=self._limits, above=self._above)
+            return self._compiler(loaded, self._agents, self._limits, self._above, self._known)
         except WorkflowInvalid as invalid:
             self.problems += invalid.problems
             return None

@@ -14,12 +14,13 @@ from typing import Any
 from orchestrator.errors import WorkflowInvalid
 from orchestrator.settings import Settings
 from orchestrator.workflow.catalog import Catalog
-from orchestrator.workflow.children import Children
+from orchestrator.workflow.children import Children, Known
+from orchestrator.workflow.effort import bounded
 from orchestrator.workflow.graph import Around, Graph, Node, before_of
 from orchestrator.workflow.inputs import input_schema
 from orchestrator.workflow.joins import inline_joins
-from orchestrator.workflow.loader import LoadedWorkflow, Place
-from orchestrator.workflow.nearby import did_you_mean, listed
+from orchestrator.workflow.loader import MOST_MISTAKES, LoadedWorkflow, Place
+from orchestrator.workflow.nearby import SHOWN, did_you_mean, listed
 from orchestrator.workflow.nodes import compensation, output_schemas, plan_step
 from orchestrator.workflow.plan import Plan, PlanStep
 from orchestrator.workflow.policies import check_file, policies
@@ -33,17 +34,22 @@ def compile_workflow(
     *,
     agents: Catalog | None = None,
     limits: Settings | None = None,
-    above: tuple[Path, ...] = (),
 ) -> Plan:
     """The plan of a workflow, with those of the workflows it runs.
 
     Args:
         agents: those that are known, to check agents, tasks and parameters against; None: these are not checked.
-        above: the files of the workflows that run this one, the outermost first.
     Raises:
-        WorkflowInvalid: every mistake, with its file and line.
+        WorkflowInvalid: the mistakes, with their files and lines, the first thousand.
     """
-    limits = limits or Settings()
+    with bounded():
+        return _compiled(loaded, agents, limits or Settings(), (), {})
+
+
+def _compiled(
+    loaded: LoadedWorkflow, agents: Catalog | None, limits: Settings, above: tuple[Path, ...], known: Known
+) -> Plan:
+    """`above`: the files of the workflows that run this one, the outermost first; `known`: what was compiled so far."""
     spec = loaded.spec
     graph = Graph(loaded, limits.max_nesting)
     graph.block(spec.steps, ("steps",), [], Around())
@@ -54,7 +60,7 @@ def compile_workflow(
         raise WorkflowInvalid([loaded.problem(("steps",), too_many)])
     _resolve_needs(graph)
     order = _topological(graph)
-    children = Children(loaded, agents, limits, above, compile_workflow)
+    children = Children(loaded, agents, limits, above, known, _compiled)
     ordered = {node.id for node in order}
     stuck = [node for node in graph.nodes.values() if node.id not in ordered]
     made = [(plan_step(node, graph, agents, children), node) for node in (*order, *stuck)]
@@ -69,8 +75,8 @@ def compile_workflow(
     found = [*loaded.problems, *(loaded.problem(place, message) for place, message in dict.fromkeys(graph.problems))]
     found += children.problems
     if found:
-        raise WorkflowInvalid(sorted(found, key=lambda problem: problem.line))
-    return Plan(
+        raise WorkflowInvalid(sorted(found, key=lambda problem: problem.line)[:MOST_MISTAKES])
+    plan = Plan(
         name=spec.name,
         version=spec.version,
         steps=tuple(_linked(_raced(inline_joins(reader.with_previous(steps))))),
@@ -84,6 +90,8 @@ def compile_workflow(
         children=children.plans,
         outline=graph.outline,
     )
+    children.note(plan)
+    return plan
 
 
 def _resolve_needs(graph: Graph) -> None:
@@ -108,12 +116,14 @@ def _beside(node: Node, other: Node) -> bool:
 
 
 def _check_written(place: Place, written: list[str], around: Around, graph: Graph) -> None:
+    seen: set[str] = set()
     for at, need in enumerate(written):
-        here = (*place, "needs", at)
+        here, twice = (*place, "needs", at), need in seen
+        seen.add(need)
         if need not in graph.ends:
             near = did_you_mean(need, graph.ends) or f"; there is {listed(graph.ends)}"
             graph.problems.append((here, f"no step {need!r}{near}"))
-        elif written.index(need) != at:
+        elif twice:
             graph.problems.append((here, f"needs {need!r} twice"))
         elif graph.nodes.get(graph.ends[need]) is None:
             continue  # its container has mistakes of its own
@@ -159,7 +169,8 @@ def _topological(graph: Graph) -> list[Node]:
     if len(order) < len(graph.nodes):
         stuck = {name for name, count in waiting.items() if count > 0}
         cycle = _cycle(before, stuck)
-        shown = " -> ".join(name.removesuffix(".end") for name in reversed(cycle))
+        names = [name.removesuffix(".end") for name in reversed(cycle)]
+        shown = " -> ".join(names if len(names) <= 2 * SHOWN else [*names[:SHOWN], "...", *names[-SHOWN:]])
         graph.problems.append((graph.nodes[cycle[0]].place, f"the steps need each other: {shown}"))
     return order
 
@@ -167,7 +178,9 @@ def _topological(graph: Graph) -> list[Node]:
 def _cycle(before: dict[str, list[str]], stuck: set[str]) -> list[str]:
     """One cycle among steps that can never start, each needing the next one, the first named again last."""
     path = [next(name for name in before if name in stuck)]
-    while path.count(path[-1]) == 1:
+    seen: set[str] = set()
+    while path[-1] not in seen:
+        seen.add(path[-1])
         path.append(next(need for need in before[path[-1]] if need in stuck))
     return path[path.index(path[-1]) :]
 

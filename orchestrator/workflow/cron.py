@@ -12,6 +12,7 @@ from cronsim import CronSim, CronSimError
 
 from orchestrator.errors import Problem, WorkflowInvalid
 
+_LONGEST_LINE = 200
 OVERLAPS = ("skip", "allow", "queue")
 CATCHUPS = ("none", "latest", "all")
 
@@ -57,15 +58,17 @@ def problem_of_zone(zone: str) -> str | None:
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return f"no time zone {zone!r}; names are like UTC, Europe/Berlin, America/New_York"
+        return f"no time zone {zone[:60]!r}; names are like UTC, Europe/Berlin, America/New_York"
     return None
 
 
 def problem_of_cron(cron: str, zone: str = "UTC") -> str | None:
     """What is wrong with a cron line, or None."""
+    if len(cron) > _LONGEST_LINE:
+        return f"a cron line of {len(cron):,} characters; the limit is {_LONGEST_LINE}"
     try:
         next(CronSim(cron, datetime(2026, 1, 1, tzinfo=ZoneInfo(zone))))
-    except CronSimError as error:
+    except (CronSimError, ValueError) as error:
         if _is_cron(" ".join([*cron.split()[:3], "*", *cron.split()[4:]])):
             return f"{cron!r} is never due: there is no such day in that month"
         return f"{cron!r} is no cron line: {str(error).lower()}; write five fields, as in '0 9 * * MON-FRI'"
@@ -77,6 +80,6 @@ def problem_of_cron(cron: str, zone: str = "UTC") -> str | None:
 def _is_cron(line: str) -> bool:
     try:
         CronSim(line, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError:
+    except (CronSimError, ValueError):
         return False
     return True

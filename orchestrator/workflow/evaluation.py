@@ -23,7 +23,7 @@ class NotJson(ValueError):
     """The result of an expression is no JSON value."""
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def program(source: str) -> cel.Program:
     """The compiled form; the caller has bounded the length and the nesting, which would overflow the parser's stack.
 

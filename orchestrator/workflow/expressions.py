@@ -18,7 +18,7 @@ from orchestrator.workflow.evaluator import FailedInHelper, run_in_helper
 from orchestrator.workflow.explain import broken, explain, kind
 from orchestrator.workflow.filling import Filling
 from orchestrator.workflow.formula import Formula
-from orchestrator.workflow.template import OPEN, Expr, Unclosed, about, shorten, split
+from orchestrator.workflow.template import MOST_LETTERS, OPEN, Expr, Unclosed, about, shorten, split
 
 Json = Any
 MAX_BYTES = 4096
@@ -110,7 +110,8 @@ def check(template: Json, *, max_bytes: int = MAX_BYTES) -> list[str]:
             pieces = split(text)
         except Unclosed:
             problems.append(
-                f"{shorten(text)}: `{OPEN}` is never closed; end it with `}}}}`, or write `${OPEN}` for text"
+                f"{shorten(text)}: `{OPEN}` is never closed; end it with `}}}}` within {MOST_LETTERS:,} characters, or"
+                f" write `${OPEN}` for text"
             )
             continue
         for piece in pieces:
@@ -137,7 +138,7 @@ def alone(text: str) -> bool:
     return len(pieces) == 1 and isinstance(pieces[0], Expr)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def formula(source: str) -> Formula:
     """The expression, looked at once."""
     return Formula(source)

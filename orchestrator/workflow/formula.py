@@ -23,6 +23,7 @@ RUN_FIELDS = ("id", "workflow", "error")
 ROUND_FIELDS = ("index", "previous")
 MAX_NESTING = 32
 MAX_LINKS = 256
+MAX_COMMAS = 256  # CEL takes 2.5 kB for each item
 MAX_COMPREHENSIONS = 4
 MAX_ITEMS = 100_000
 _HYPHEN = re.compile(r"(?<![\w.])steps\.([A-Za-z_]\w*(?:-\w+)+)")
@@ -115,6 +116,8 @@ class Formula:
             return f"has {self.cel.nesting} brackets inside one another; the limit is {MAX_NESTING}"
         if self.cel.links > MAX_LINKS:
             return f"has {self.cel.links} operators and members; the limit is {MAX_LINKS}"
+        if (commas := self.cel.count(",")) > MAX_COMMAS:
+            return f"has {commas} commas; the limit is {MAX_COMMAS}"
         if self.cel.macro_depth > MAX_COMPREHENSIONS:
             return f"has {self.cel.macro_depth} comprehensions inside one another; the limit is {MAX_COMPREHENSIONS}"
         if self.cel.count("//"):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.errors import Problem, WorkflowInvalid
 from orchestrator.names import NAME, NAME_RULE
 from orchestrator.settings import Settings
+from orchestrator.workflow.effort import bounded
 from orchestrator.workflow.file_text import invalid, read_text
 from orchestrator.workflow.nearby import did_you_mean, listed
 from orchestrator.workflow.spec import Branch, Input, Step, Workflow
@@ -22,7 +23,7 @@ from orchestrator.workflow.yaml_values import Lines, YamlMistake, read_yaml
 
 Json = Any
 Place = tuple[str | int, ...]
-_MOST_MISTAKES = 1000  # told of one file: who reads more?
+MOST_MISTAKES = 1000  # told of one file: who reads more?
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def load_workflow(source: str | Path, *, text: str | None = None, limits: Settin
     if not isinstance(value, dict):
         wanted = "a workflow file is a mapping that starts with `name:` and has `steps:`"
         raise invalid(file, 1, f"{wanted}, and this is {_found(value)}")
-    return _fit(value, file, lines)
+    with bounded():
+        return _fit(value, file, lines)
 
 
 def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
@@ -76,7 +78,7 @@ def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
             return LoadedWorkflow(Workflow.model_validate(value), file, lines, tuple(problems))
         except ValidationError as error:
             empty = LoadedWorkflow(Workflow.model_construct(name="", steps=[]), file, lines)
-            mistakes = error.errors(include_url=False)[:_MOST_MISTAKES]
+            mistakes = error.errors(include_url=False)[:MOST_MISTAKES]
             places = [place_of(found["loc"]) for found in mistakes]
             # What was taken out because it was wrong is not missing: the whole that needs it goes with it.
             places = [place[:-1] if place in refused else place for place in places]
@@ -90,8 +92,8 @@ def _fit(value: dict[str, Json], file: str, lines: Lines) -> LoadedWorkflow:
             rest = _without(value, set(places))
             if ("name",) in places:
                 rest["name"] = "unnamed"  # the one other thing without which nothing else could be checked
-            if rest == value or "steps" not in rest or len(problems) >= _MOST_MISTAKES:
-                raise WorkflowInvalid(sorted(problems, key=lambda problem: problem.line)) from None
+            if rest == value or "steps" not in rest or len(mistakes) == MOST_MISTAKES:
+                raise WorkflowInvalid(sorted(problems, key=lambda problem: problem.line)[:MOST_MISTAKES]) from None
             value = rest
 
 

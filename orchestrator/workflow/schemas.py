@@ -50,10 +50,11 @@ def _forbidden(schema: Json, root: Schema, depth: int) -> str | None:
 def _forbidden_here(schema: Schema, root: Schema) -> str | None:
     for word in ("$ref", "$dynamicRef"):
         if isinstance(reference := schema.get(word), str):
+            shown = shortened(repr(reference))
             if not reference.startswith("#"):
-                return f"{word} {reference!r} leads out of the schema; put what it means under `$defs`"
+                return f"{word} {shown} leads out of the schema; put what it means under `$defs`"
             if reference != "#" and not isinstance(_meant(reference, root), (dict, bool)):
-                return f"{word} {reference!r} leads nowhere; write '#/$defs/NAME'"
+                return f"{word} {shown} leads nowhere; write '#/$defs/NAME'"
     for word in ("$id", "$anchor", "$dynamicAnchor"):
         if isinstance(schema.get(word), str) and (word != "$id" or schema is not root):
             return f"{word} is not supported; a `$ref` leads to '#/$defs/NAME'"
@@ -77,7 +78,8 @@ def _meant(reference: str, root: Schema) -> Json:
     for part in reference.removeprefix("#/").split("/"):
         name = part.replace("~1", "/").replace("~0", "~")
         if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
+            at = int(name) if name.isdecimal() and len(name) < 10 else len(found)
+            found = found[at] if at < len(found) else None
         else:
             found = found.get(name) if isinstance(found, dict) else None
     return found

@@ -22,14 +22,22 @@ def _text(value: Any) -> Any:
 
 
 def _wait_for(value: Any) -> Any:
-    return value if isinstance(value, str) and "${{" in value else parse_duration(value)
+    if isinstance(value, str) and "${{" in value:
+        return value
+    if (found := parse_duration(value)) > MAX_DURATION_MS:
+        raise ValueError(f"must be no longer than 366d, and is {value!r}")
+    return found
 
 
 def _rate(value: Any) -> Any:
-    found = re.fullmatch(r"([0-9]+)/(.+)", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"([0-9]{1,15})/(.{1,30})", value) if isinstance(value, str) else None
     if not found or int(found[1]) < 1 or parse_duration(found[2]) < 1:
-        raise ValueError(f"{value!r} is no rate; write it as 60/1m or 5/1s")
-    return int(found[1]), parse_duration(found[2])
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+        raise ValueError(f"{shown} is no rate; write it as 60/1m or 5/1s")
+    starts, time_ms = int(found[1]), parse_duration(found[2])
+    if starts > MAX_STARTS or time_ms > MAX_DURATION_MS:
+        raise ValueError(f"must be at most {MAX_STARTS:,} in at most 366d, and is {value!r}")
+    return starts, time_ms
 
 
 def _address(value: str) -> str:
@@ -38,6 +46,7 @@ def _address(value: str) -> str:
     return value
 
 
+MAX_STARTS = 1_000_000
 SIGNAL_NAME = re.compile(r"^[A-Za-z0-9_.:-]{1,100}$")
 #: Milliseconds, written `500ms 30s 5m 24h 7d`.
 Duration = Annotated[int, BeforeValidator(parse_duration), Field(le=MAX_DURATION_MS)]

@@ -13,6 +13,8 @@ from orchestrator.workflow.cel_source import TOKEN
 SHAPE = "shape large data in an agent or a foreach"  # what the messages about limits of size advise
 OPEN = "${{"
 ESCAPED = "$${{"
+MOST_LETTERS = 8192  # of an expression; the setting `max_expression_bytes` cannot be more
+_REMEMBERED = 1000  # letters of a text that is kept with its pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,21 @@ class Unclosed(ValueError):
     """An expression starts and does not end."""
 
 
-@lru_cache(maxsize=4096)
 def split(text: str) -> tuple[str | Expr, ...]:
     """The text as pieces: literal text (never empty) and expressions, in order.
 
     Raises:
-        Unclosed: a `${{` has no `}}`.
+        Unclosed: a `${{` has no `}}` within `MOST_LETTERS`.
     """
+    return _split_once(text) if len(text) <= _REMEMBERED else _split(text)
+
+
+@lru_cache(maxsize=4096)
+def _split_once(text: str) -> tuple[str | Expr, ...]:
+    return _split(text)
+
+
+def _split(text: str) -> tuple[str | Expr, ...]:
     pieces: list[str | Expr] = []
     literal = ""
     at = 0
@@ -72,9 +82,9 @@ def about(source: str, message: str) -> str:
 
 def _end(text: str, at: int) -> int:
     """Where the `}}` of the expression that starts at `at` begins."""
-    depth = 0
-    while at < len(text):
-        token = TOKEN.match(text, at)
+    depth, until = 0, at + MOST_LETTERS
+    while at < min(until, len(text)):
+        token = TOKEN.match(text, at, until)  # what may be a long text is looked at as far as an expression goes
         piece = token.group() if token else text[at]
         if piece in ("(", "[", "{"):
             depth += 1

@@ -12,11 +12,12 @@ MAX_DURATION_MS = 366 * 86_400_000
 
 def parse_duration(value: Any) -> int:
     """Milliseconds of `500ms 30s 5m 24h 7d`. Raises ValueError, which says what to write."""
-    found = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"([0-9]{1,15})(ms|s|m|h|d)", value) if isinstance(value, str) else None
     if not found:
         bare = isinstance(value, int) and not isinstance(value, bool) and value > 0
         hint = f"write {value}s" if bare else "write it as 500ms, 30s, 5m, 24h or 7d"
-        raise ValueError(f"{value!r} is no duration; {hint}")
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+        raise ValueError(f"{shown} is no duration; {hint}")
     return int(found[1]) * _UNITS_MS[found[2]]
 
 

@@ -50,15 +50,23 @@ class YamlMistake(Exception):
 
 @dataclass
 class Lines:
-    """The line of each key and item, by its place in the document."""
+    """The line of each key and item, by its place in the document.
 
-    known: dict[Place, int] = field(default_factory=dict)
+    `known` is a tree: (number of a list or mapping, key or index in it) -> (number of what is there, its line).
+    """
+
+    first: int = 1
+    known: dict[tuple[int, str | int], tuple[int, int]] = field(default_factory=dict)
 
     def line(self, place: Place) -> int:
         """The line of a place, or of what is around it."""
-        while place and place not in self.known:
-            place = place[:-1]
-        return self.known.get(place, 1)
+        at, line = 0, self.first
+        for part in place:
+            found = self.known.get((at, part))
+            if found is None:
+                break
+            at, line = found
+        return line
 
 
 def read_yaml(text: str) -> tuple[Json, Lines]:
@@ -112,16 +120,18 @@ class _Builder:
                 count += 1
                 if count > 1:
                     raise YamlMistake(event.start_mark.line + 1, "a second document; a file holds only one")
-                document = self.node(next(self.events), (), 0)
+                root = next(self.events)
+                self.lines.first = root.start_mark.line + 1
+                document = self.node(root, 0, 0)
             elif isinstance(event, StreamEndEvent):
                 break
         if count == 0:
             raise YamlMistake(1, "is empty")
         return document
 
-    def node(self, event: Any, place: Place, depth: int) -> Json:
+    def node(self, event: Any, number: int, depth: int) -> Json:
+        """The value of an event. `number`: what `Lines` calls it, if it is a list or a mapping."""
         line = event.start_mark.line + 1
-        self.lines.known.setdefault(place, line)
         self._count(line, 1)
         if isinstance(event, AliasEvent):
             return self._alias(event, line)
@@ -133,13 +143,18 @@ class _Builder:
         if isinstance(event, ScalarEvent):
             value = _scalar(event, line)
         elif isinstance(event, SequenceStartEvent):
-            value = self._sequence(place, depth)
+            value = self._sequence(number, depth)
         else:
             assert isinstance(event, MappingStartEvent), event
-            value = self._mapping(place, depth)
+            value = self._mapping(number, depth)
         if event.anchor is not None:
             self.anchors[event.anchor] = (value, self.values - before + 1)
         return value
+
+    def _inside(self, number: int, key: str | int, line: int) -> int:
+        """Note the line of what is inside a list or mapping. Returns its number."""
+        self.lines.known[number, key] = self.values + 1, line
+        return self.values + 1
 
     def _count(self, line: int, more: int) -> None:
         self.values += more
@@ -153,13 +168,13 @@ class _Builder:
         self._count(line, size)
         return value
 
-    def _sequence(self, place: Place, depth: int) -> list[Json]:
+    def _sequence(self, number: int, depth: int) -> list[Json]:
         items: list[Json] = []
         while not isinstance(event := next(self.events), SequenceEndEvent):
-            items.append(self.node(event, (*place, len(items)), depth + 1))
+            items.append(self.node(event, self._inside(number, len(items), event.start_mark.line + 1), depth + 1))
         return items
 
-    def _mapping(self, place: Place, depth: int) -> dict[str, Json]:
+    def _mapping(self, number: int, depth: int) -> dict[str, Json]:
         found: dict[str, Json] = {}
         while not isinstance(event := next(self.events), MappingEndEvent):
             line = event.start_mark.line + 1
@@ -169,10 +184,10 @@ class _Builder:
             if not isinstance(key, str):
                 raise YamlMistake(line, f"the key {_short(event.value)} is no text; put it in quotes")
             if key in found:
-                first = self.lines.known[(*place, key)]
+                _, first = self.lines.known[number, key]
                 raise YamlMistake(line, f"the key {_short(repr(key))} is there twice; the first one is in line {first}")
-            self.lines.known[(*place, key)] = line
-            found[key] = self.node(next(self.events), (*place, key), depth + 1)
+            inside = self._inside(number, key, line)
+            found[key] = self.node(next(self.events), inside, depth + 1)
         return found
 
 

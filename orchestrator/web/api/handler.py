@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +37,10 @@ class ApiHandler(Handler):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Content-Type", "application/json; charset=utf-8")
+
+    @property
+    def threads(self) -> Executor:
+        return self.site.compilers if self._route().compiles else super().threads
 
     async def get(self, **path: str) -> None:
         route = self._route()

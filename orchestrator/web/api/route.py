@@ -36,6 +36,7 @@ class Route:
         query: parameter -> its JSON Schema; one with a default need not be given.
         body: the JSON Schema of the body.
         refusals: further statuses that it may answer with.
+        compiles: it may take seconds of computing, for a definition that somebody sends.
     """
 
     method: str
@@ -48,3 +49,4 @@ class Route:
     query: Mapping[str, Json] = field(default_factory=dict)
     body: Json = None
     refusals: tuple[HTTPStatus, ...] = ()
+    compiles: bool = False

@@ -47,7 +47,7 @@ ROUTES: tuple[Route, ...] = (
         "limit": _limit(50),
     }, refusals=(_BAD,)),
     Route("POST", "/runs", "submitRun", "Check a workflow and start a run of it.", "RunSummary", runs.submit,
-          HTTPStatus.CREATED, body=SUBMISSION, refusals=(_BAD, _CLASH)),
+          HTTPStatus.CREATED, body=SUBMISSION, refusals=(_BAD, _CLASH), compiles=True),
     Route("GET", "/runs/{run}", "showRun", "Show one run with its steps.", "Run", runs.show, refusals=(_GONE,)),
     Route("GET", "/runs/{run}/view", "viewRun", "Show one run as its page does: states, sentences, bars; no outputs.",
           "RunView", runs.view, refusals=(_GONE,)),
