@@ -137,6 +137,7 @@ def test_no_process_outlives_a_run_that_is_interrupted_or_killed(project: Projec
     project.wait_until_quiet()
 
 
+@pytest.mark.long
 def test_second_run_serves_agents_whose_workers_went_with_the_first(project: Project) -> None:
     # Short enough: the first run is not cancelled, and its step may come first again and take the only slot.
     first = project.start("run", "sleep.yaml", "-i", "seconds=12")

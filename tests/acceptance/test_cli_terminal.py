@@ -110,6 +110,7 @@ def test_a_run_is_drawn_as_a_tree_that_moves_and_stays(project: Project, on_scre
     assert sum("shapes - run" in line for line in screen.lines(history=True)) == 1, "one picture is left"
 
 
+@pytest.mark.long
 def test_events_of_a_run_are_followed_in_the_same_way(project: Project, on_screen: Callable[..., Screen]) -> None:
     screen = on_screen()
     run_id = project.json("run", "shapes.yaml", "--detach")["run_id"]
@@ -143,6 +144,7 @@ def test_ctrl_c_leaves_a_clean_screen_and_says_how_to_go_on(project: Project, on
     assert not re.search(r"typed|blind|\^C", "\n".join(screen.lines(history=True)))
 
 
+@pytest.mark.long
 def test_a_terminal_that_changes_its_size_shows_one_picture(project: Project, on_screen: Callable[..., Screen]) -> None:
     def is_one_picture(text: str) -> bool:
         return text.count("shapes - run") == 1 and text.count("first") == 1 and "25%" in text

@@ -30,6 +30,7 @@ def test_lists_are_timed() -> None:
     assert min(value for row in (runs, agents) for value in row.values()) > 0
 
 
+@pytest.mark.long
 def test_rates_are_measured() -> None:
     assert len(rates.steps(50, workers=1, apart=True)["server_us_per_step"]) == 2
     assert rates.messages(100, workers=1)["server_us_per_message"] > 0

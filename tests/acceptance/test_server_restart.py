@@ -47,6 +47,7 @@ def test_runs_survive_a_killed_server(crew: Team) -> None:
     wait_until(lambda: crew.online() == workers, what="the same workers, alive", timeout_s=10)
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_again_and_again(crew: Team) -> None:
     run = crew.submit(
         """

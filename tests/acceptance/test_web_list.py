@@ -59,6 +59,7 @@ def submit(up: Up) -> str:
     return up.project.call("run", "waits.yaml", "--detach").stdout.strip()
 
 
+@pytest.mark.long
 def test_rows_follow_their_runs_and_new_runs_are_announced(up: Up, page: Page) -> None:
     run_id = submit(up)
     page.reload()
@@ -83,6 +84,7 @@ def test_rows_follow_their_runs_and_new_runs_are_announced(up: Up, page: Page) -
     expect(page.locator(f"tr[data-run='{new}']")).to_be_visible()
 
 
+@pytest.mark.long
 def test_the_policy_stops_what_is_put_into_a_page(page: Page, complaints: list[str]) -> None:
     stopped: Any = page.evaluate(
         """() => new Promise((done) => {

@@ -91,7 +91,8 @@ def test_what_comes_on_a_channel_ends_no_worker(crew: Team) -> None:
     bomb["properties"] = {**ENVELOPE["properties"], "body_encoding": "base64"}
     junk = [
         "null", "1", "[1,2]", '"x"', "[" * 200_000, "{}", '{"headers":{}}', "\xff", json.dumps(bomb),
-        *mutations(), *(json.dumps({**control, "body": body}) for body in ("null", "[1]", '{"method": 5}', "{")),
+        *list(mutations())[::7],
+        *(json.dumps({**control, "body": body}) for body in ("null", "[1]", '{"method": 5}', "{")),
     ]  # fmt: skip
     for text in junk:  # Celery listens anew after a request that it cannot read
         wait_until(lambda told=text: crew.redis.publish("/0.celery.pidbox", told), what="a listener", timeout_s=10)

@@ -71,6 +71,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.hostile("U-05")
 def test_the_wheel_is_the_same_twice_and_holds_the_packages_alone(case: Case, wheels: list[Path]) -> None:
     first, second = wheels

@@ -334,6 +334,7 @@ def test_nothing_breaks_wcag_aa_in_light_and_dark(crew: Team, window: Windows, a
         assert made.violations(axe) == [], scheme
 
 
+@pytest.mark.long
 def test_a_thousand_steps_are_drawn_in_two_seconds_and_updated_in_a_tenth(crew: Team, window: Windows) -> None:
     layers = "".join(
         f"  - parallel: [{', '.join(f'{{id: s{layer}-{at}, agent: many, task: echo}}' for at in range(20))}]\n"
