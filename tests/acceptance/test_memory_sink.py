@@ -21,8 +21,6 @@ from tests.waiting import wait_until
 
 PACKAGE = "@modelcontextprotocol/server-memory"
 
-pytestmark = pytest.mark.xdist_group("memory server")  # which takes seconds to start
-
 
 @pytest.fixture(scope="module")
 def memory_server(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
