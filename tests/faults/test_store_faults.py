@@ -14,8 +14,8 @@ from tests.faults.store_faults import environment
 from tests.faults.trial import Target, Trial
 
 ROOT = Path(__file__).parents[2]
-#: The acceptance tests, without those that compare each attempt of a run with the simulation, where nothing is lost, and
-#: those that count what each call of a script costs.
+#: The acceptance tests, without those that compare each attempt of a run with the simulation, where nothing is lost,
+#: and those that count what each call of a script costs.
 SUITE = (
     "tests/acceptance", "--ignore=tests/acceptance/test_random_graphs.py", "--ignore=tests/acceptance/test_costs.py",
 )  # fmt: skip
