@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-LONGEST_MS = 366 * 86_400_000  # as of any time that a file or a message may name
+from orchestrator.messages import LONGEST_S
+
+LONGEST_MS = LONGEST_S * 1000
 Backoff = Literal["fixed", "linear", "exponential"]
 
 

@@ -407,11 +407,6 @@ class LogLine:
         }
 
 
-def ms_of(text: str) -> int:
-    """The inverse of `rfc3339`. Raises ValueError: no time."""
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
-
-
 def rfc3339(at_ms: int | None) -> str | None:
     """`2026-05-01T12:00:00.123Z`."""
     if at_ms is None:

@@ -166,7 +166,7 @@ def main(args: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
     for number, word in enumerate(words, 1):
-        if not (word.isascii() or _is_utf8(word) or os.path.lexists(word)):
+        if not (_is_utf8(word) or os.path.lexists(word)):
             print(visible(f"argument {number} is no UTF-8 text: {word}"), file=sys.stderr)
             return INVALID
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestrator.names import NAME, wrong_address
+from orchestrator.workflow.template import shorten
 from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration
 
 Json = Any
@@ -32,8 +33,7 @@ def _wait_for(value: Any) -> Any:
 def _rate(value: Any) -> Any:
     found = re.fullmatch(r"([0-9]{1,15})/(.{1,30})", value) if isinstance(value, str) else None
     if not found or int(found[1]) < 1 or parse_duration(found[2]) < 1:
-        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-        raise ValueError(f"{shown} is no rate; write it as 60/1m or 5/1s")
+        raise ValueError(f"{shorten(repr(value), 60)} is no rate; write it as 60/1m or 5/1s")
     starts, time_ms = int(found[1]), parse_duration(found[2])
     if starts > MAX_STARTS or time_ms > MAX_DURATION_MS:
         raise ValueError(f"must be at most {MAX_STARTS:,} in at most 366d, and is {value!r}")

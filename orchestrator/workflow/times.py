@@ -6,8 +6,11 @@ import re
 from datetime import datetime
 from typing import Any
 
+from orchestrator.messages import LONGEST_S
+from orchestrator.workflow.template import shorten
+
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-MAX_DURATION_MS = 366 * 86_400_000
+MAX_DURATION_MS = LONGEST_S * 1000
 
 
 def parse_duration(value: Any) -> int:
@@ -16,8 +19,7 @@ def parse_duration(value: Any) -> int:
     if not found:
         bare = isinstance(value, int) and not isinstance(value, bool) and value > 0
         hint = f"write {value}s" if bare else "write it as 500ms, 30s, 5m, 24h or 7d"
-        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-        raise ValueError(f"{shown} is no duration; {hint}")
+        raise ValueError(f"{shorten(repr(value), 60)} is no duration; {hint}")
     return int(found[1]) * _UNITS_MS[found[2]]
 
 

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from tests.faults.fleet import Fleet, Storm, Worker
 from tests.faults.proxy import DropReply, Echo, Latency, Proxy, Slicer, Timeout
 from tests.faults.servers import Server
 from tests.faults.trial import Target, Trial
+from tests.memory import resident_bytes
 
 SECONDS = 1200
 MESSAGES_S, RUNS_S = 11.0, 3.0  # a second; a run has three steps
@@ -186,10 +186,6 @@ class Usage:
         (pid,) = worker.pids("main")
         self.rss = resident_bytes(pid)
         self.handles = len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def lasting_keys(server: Server) -> Counter[str]:

@@ -18,6 +18,7 @@ import pytest
 from orchestrator import RunState
 from orchestrator.store.routing import queue_of
 from tests.acceptance.team import Team, team
+from tests.memory import MIB, resident_bytes
 from tests.waiting import wait_until
 
 ODD = (5, -1.5, [1], ["a", "b"], {"a": 1}, None, "x", True, "\0", [[]] * 3)
@@ -97,7 +98,7 @@ def test_what_comes_on_a_channel_ends_no_worker(crew: Team) -> None:
     for text in junk:  # Celery listens anew after a request that it cannot read
         wait_until(lambda told=text: crew.redis.publish("/0.celery.pidbox", told), what="a listener", timeout_s=10)
     goes_on(crew, before)
-    assert max(resident_mib(pid) for pid in processes(crew)) < 200
+    assert max(resident_bytes(pid) for pid in processes(crew)) < 200 * MIB
     assert crew.client.app.control.ping(timeout=5), "and they listen on"
 
 
@@ -121,8 +122,3 @@ def processes(crew: Team) -> list[int]:
         with open(f"/proc/{pid}/task/{pid}/children") as children:
             found += map(int, children.read().split())
     return found
-
-
-def resident_mib(pid: int) -> float:
-    with open(f"/proc/{pid}/statm") as pages:
-        return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)

@@ -20,6 +20,7 @@ from tests.acceptance.browser import Browser, flower
 from tests.acceptance.project import Project
 from tests.acceptance.test_web_door import login
 from tests.hostile.cases import Case
+from tests.memory import MIB, resident_bytes
 from tests.waiting import wait_until
 
 WRITES = (
@@ -134,7 +135,7 @@ def test_strangers_who_only_connect_are_turned_away(narrow: tuple[Browser, int, 
 
 def test_what_strangers_send_is_not_kept(narrow: tuple[Browser, int, Path]) -> None:
     browser, pid, _ = narrow
-    before = resident_mib(pid)
+    before = resident_bytes(pid)
     size = 7 << 20
     host = urlsplit(browser.link).netloc
     head = f"POST /workflows/api/runs HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n\r\n".encode()
@@ -144,14 +145,10 @@ def test_what_strangers_send_is_not_kept(narrow: tuple[Browser, int, Path]) -> N
             assert one.recv(100).startswith(b"HTTP/1.1 403"), "answered without the body"
             with suppress(ConnectionError):
                 one.sendall(b"x" * (size - 1))
-        assert resident_mib(pid) - before < 30
+        assert resident_bytes(pid) - before < 30 * MIB
         huge = held.enter_context(connections(browser, 1)[0])
         huge.sendall(head.replace(str(size).encode(), b"999999999"))
         assert huge.recv(100).startswith(b"HTTP/1.1 403")
-
-
-def resident_mib(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 def _closed(connection: socket.socket) -> bool:

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from orchestrator.client import Client
 from orchestrator.documents import error_document, run_summary
 from orchestrator.errors import Problem, RunNotOver, WorkflowInvalid
-from orchestrator.records import ms_of
 from orchestrator.run_handle import RunHandle
 from orchestrator.states import RunState
 from orchestrator.web.api.route import Call
@@ -20,6 +19,7 @@ from orchestrator.workflow.compiler import compile_workflow
 from orchestrator.workflow.loader import LoadedWorkflow, load_workflow
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.spec import Step
+from orchestrator.workflow.times import parse_time
 
 Json = Any
 DEFINITION = "definition"  # what a definition without a file is called in messages
@@ -102,9 +102,9 @@ def _since(call: Call) -> int | None:
     if since is None:
         return None
     try:
-        return ms_of(since)
-    except ValueError:
-        raise WorkflowInvalid([Problem("", 0, "since", f"{since!r} is no time")]) from None
+        return parse_time(since)
+    except ValueError as error:
+        raise WorkflowInvalid([Problem("", 0, "since", str(error))]) from None
 
 
 def signal(call: Call) -> Json:

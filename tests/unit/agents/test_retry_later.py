@@ -24,4 +24,6 @@ def test_what_a_handler_asks_for_is_a_time_of_a_year_at_most(after_s: Any, ms: i
 
 def test_an_exponential_wait_ends_at_a_year() -> None:
     assert LONGEST_MS == LONGEST_S * 1000
-    assert retry_delay_ms(60, delay_ms=1000) == retry_delay_ms(10_000, delay_ms=1000, backoff="linear") * 0 + LONGEST_MS
+    assert retry_delay_ms(60, delay_ms=1000) == LONGEST_MS
+    assert retry_delay_ms(3, delay_ms=LONGEST_MS, backoff="linear") == LONGEST_MS
+    assert retry_delay_ms(1, delay_ms=1000, floor_ms=2 * LONGEST_MS) == LONGEST_MS
