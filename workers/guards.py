@@ -6,6 +6,7 @@ however that ends; what the guard still knows then is killed.
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ for group in groups:
     except OSError:
         pass
 """
+_PATIENCE_S = 1.0  # with the guard, when the process ends
 _lock = threading.Lock()
 _guards: dict[int, subprocess.Popen[bytes]] = {}  # by process: a fork has one of its own
 
@@ -38,6 +40,16 @@ def guarded(group: int) -> Iterator[None]:
         yield
     finally:
         _tell(-group)
+
+
+@atexit.register
+def _dismiss() -> None:
+    """Nothing is left of a process that ends in order. What it did not wait for itself ends here."""
+    guard = _guards.pop(os.getpid(), None)
+    if guard is not None and guard.stdin is not None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            guard.stdin.close()
+            guard.wait(_PATIENCE_S)
 
 
 def _tell(number: int) -> None:
