@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -25,17 +26,21 @@ Create = Callable[..., tuple[str, Advance]]
 
 
 class RoundTrips:
-    """What one client waits for: answers of scripts, and of commands that redis-py sends together."""
+    """What one client waits for: answers of scripts, and of commands that redis-py sends together.
+
+    Only in the thread of the test: one that another test has left asks things, too.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
+        self._thread = threading.get_ident()
         scripts = ((DirectFunction, "__call__"), (DirectFunction, "many"))
         for owner, name in (*scripts, (Pipeline, "execute"), (redis.Redis, "execute_command")):
             monkeypatch.setattr(owner, name, self._counted(getattr(owner, name)))
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **options: Any) -> Any:
-            self.count += 1
+            self.count += threading.get_ident() == self._thread
             return call(*args, **options)
 
         return counted
