@@ -16,6 +16,7 @@ from tests.acceptance.team import Team, team
 _OF_MESSAGES = ("cli_messages", "memory_sink", "messages", "migration", "own_server", "cli_up", "handlers", "timeouts")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep these tests apart into groups, within which they run one after the other: they measure time."""
     for item in items:

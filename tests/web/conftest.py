@@ -14,6 +14,7 @@ from tests.acceptance.team import Team, team
 from tests.web.browsing import Window, chromium, entered, install_axe
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All in one process: they share the browser, and measure time."""
     for item in items:
