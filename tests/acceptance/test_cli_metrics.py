@@ -87,6 +87,7 @@ def test_metrics_refuses_options_that_do_not_go_together(project: Project, words
     assert says in done.stderr
 
 
+@pytest.mark.long
 def test_the_keeper_goes_on_to_count_what_somebody_has_asked_for(crew: Team) -> None:
     gather(crew.client)
     run = crew.submit("steps: [{id: a, agent: hand, task: echo, with: {value: 7}}, {id: b, wait: {for: 1m}}]")

@@ -114,6 +114,7 @@ def test_detached_run_waits_for_a_worker(project: Project) -> None:
     assert names[-1] == "run.succeeded"
 
 
+@pytest.mark.long
 def test_own_timeout_exits_3_and_the_run_goes_on(project: Project) -> None:
     done = project.call("run", "sleep.yaml", "--timeout", "1", "--json")
     assert done.returncode == 3

@@ -103,6 +103,7 @@ def interrupt(server: Server, written: Callable[[], str]) -> None:
     assert written().count("trying again") == 1
 
 
+@pytest.mark.long
 def test_plain_lines_say_once_that_the_server_is_away(project: Project, server: Server) -> None:
     process, written = started(project, "run", "sign.yaml")
     waits_for("orchestrator approve", written)
@@ -114,6 +115,7 @@ def test_plain_lines_say_once_that_the_server_is_away(project: Project, server: 
     assert "sign succeeded in" in written()
 
 
+@pytest.mark.long
 def test_the_journal_is_followed_beyond_a_server_that_was_away(project: Project, server: Server) -> None:
     run_id = project.json("run", "sign.yaml", "--detach")["run_id"]
     process, written = started(project, "events", "--follow")
@@ -139,6 +141,7 @@ def test_a_handler_that_tells_its_progress_does_not_fail_while_the_server_is_awa
     assert "say lost" not in written()
 
 
+@pytest.mark.long
 def test_a_log_is_followed_beyond_a_server_that_was_away(project: Project, server: Server) -> None:
     project.agents.write_text(PATIENT)
     (project.folder / "one.yaml").write_text("name: one\nsteps: [{id: say, agent: echo, task: say}]")

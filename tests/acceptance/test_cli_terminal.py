@@ -176,6 +176,7 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it(project: Project, on_scr
     screen.wait_for_prompt()
 
 
+@pytest.mark.long
 def test_a_thousand_steps_fit_the_screen(project: Project, on_screen: Callable[..., Screen]) -> None:
     screen = on_screen(width=80, height=24)
     screen.start("run", "fan.yaml")
@@ -196,6 +197,7 @@ def test_nothing_is_drawn_where_no_terminal_is(project: Project) -> None:
         assert re.search(r"\d\d:\d\d:\d\d step nap waits for 2\.0 s", done.stderr)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("environment", "drawn", "coloured"),
     [({}, True, True), ({"NO_COLOR": "1"}, True, False), ({"TERM": "dumb"}, False, False)],

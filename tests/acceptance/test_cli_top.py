@@ -79,6 +79,7 @@ def test_ctrl_z_gives_the_terminal_back(project: Project, on_screen: Callable[..
     screen.wait_for_prompt()
 
 
+@pytest.mark.long
 def test_a_server_that_is_away_is_told_of_until_it_is_back(project: Project, on_screen: Callable[..., Screen]) -> None:
     screen = on_screen(width=140)
     screen.start("top", "--interval", "0.3")
@@ -100,6 +101,7 @@ def test_a_server_that_is_away_is_told_of_until_it_is_back(project: Project, on_
     screen.wait_for_prompt()
 
 
+@pytest.mark.long
 def test_without_a_terminal_it_prints_one_picture_and_as_json_one_document(project: Project) -> None:
     run_id = project.json("run", "hello.yaml", "--detach", "--priority", "low")["run_id"]
     done = project.call("top", "--interval", "0.2")

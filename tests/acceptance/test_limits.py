@@ -16,6 +16,7 @@ def test_a_queue_that_nobody_serves_is_worked_off_once() -> None:
     assert found["server_us_per_step"] > 0
 
 
+@pytest.mark.long
 def test_every_shape_is_weighed_by_kind_of_key() -> None:
     found = memory.measure(steps=100)
     assert set(found) == set(memory.SHAPES)

@@ -145,6 +145,7 @@ def test_logs_prints_the_lines_of_a_run_with_control_characters_shown(project: P
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_logs_names_a_step_that_the_run_does_not_have(project: Project) -> None:
     run_id = project.json("run", "tell.yaml", "-i", "count=0")["run_id"]
     done = project.call("logs", run_id, "aa")
@@ -205,6 +206,7 @@ def test_the_setting_says_how_lines_are_written_and_lines_need_no_level_to_be_ke
     assert project.call("runs").returncode == 2
 
 
+@pytest.mark.long
 def test_logs_can_be_turned_off(project: Project) -> None:
     project.environment["ORCHESTRATOR_LOG_LINES"] = "0"
     run_id = project.json("run", "tell.yaml", "-i", "count=1")["run_id"]

@@ -105,6 +105,7 @@ def test_a_model_can_read_what_happened_and_a_second_start_repeats_nothing(
     assert read_graph(memory_server, memory) == graph
 
 
+@pytest.mark.long
 def test_entries_that_come_twice_are_remembered_once(
     project: Project, task_id: str, memory: Path, memory_server: list[str]
 ) -> None:

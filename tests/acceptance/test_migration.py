@@ -59,6 +59,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     made.close()
 
 
+@pytest.mark.long
 def test_an_agent_moves_from_its_window_to_its_inbox_and_back(project: Project, tmux: Tmux) -> None:
     worker = project.start("worker", "tmux", "--agents", "workers.tmux")
     wait_until(lambda: "tmux" in project.online(), what="the worker", timeout_s=20, every_s=0.2)

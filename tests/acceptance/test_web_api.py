@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -405,19 +406,16 @@ def test_a_frozen_store_is_503_within_the_deadline_and_blocks_nobody(up: Up, bro
     browser.get(f"{API}/runs")
     os.kill(server, signal.SIGSTOP)
     try:
-        began = time.monotonic()
-        waiting = [threading.Thread(target=browser.get, args=(f"{API}/runs",)) for _ in range(3)]
-        for thread in waiting:
-            thread.start()
-        assert browser.get("/workflows/static/site.css").status == 200
-        assert time.monotonic() - began < 2, "the event loop waits for nothing"
-        reply = browser.get(f"{API}/runs")
-        assert reply.status == 503
-        assert fits(reply, "Refusal")["error"]["type"] == "StoreUnavailable"
-        page = browser.get("/workflows")
-        assert (page.status, "does not answer" in page.text) == (503, True)
-        for thread in waiting:
-            thread.join(20)
+        with ThreadPoolExecutor(4) as pool:
+            began = time.monotonic()
+            replies = [pool.submit(browser.get, f"{API}/runs") for _ in range(3)]
+            page = pool.submit(browser.get, "/workflows")
+            assert browser.get("/workflows/static/site.css").status == 200
+            assert time.monotonic() - began < 2, "the event loop waits for nothing"
+        for reply in replies:
+            assert reply.result().status == 503
+            assert fits(reply.result(), "Refusal")["error"]["type"] == "StoreUnavailable"
+        assert (page.result().status, "does not answer" in page.result().text) == (503, True)
     finally:
         os.kill(server, signal.SIGCONT)
     wait_until(lambda: browser.get(f"{API}/runs").status == 200, what="the store", timeout_s=20)

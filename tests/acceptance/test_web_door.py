@@ -263,6 +263,7 @@ def test_read_only_refuses_every_change_on_every_route(project: Project) -> None
 # --- logins ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_basic_auth_takes_the_place_of_the_link(project: Project) -> None:
     with flower(project, "--basic-auth", "ada:secret,bob:other", "--basic-auth", "eve:a,b") as anybody:
         assert "token" not in anybody.link
@@ -280,6 +281,7 @@ def test_basic_auth_takes_the_place_of_the_link(project: Project) -> None:
         assert program.post("/workflows/api/runs", document, X_CSRF_Token="any", Origin="http://evil").status == 403
 
 
+@pytest.mark.long
 def test_flowers_own_options_are_passed_on(project: Project) -> None:
     project.environment["FLOWER_BASIC_AUTH"] = "ada:secret"
     try:
@@ -294,6 +296,7 @@ def test_flowers_own_options_are_passed_on(project: Project) -> None:
         del project.environment["FLOWER_BASIC_AUTH"]
 
 
+@pytest.mark.long
 def test_oauth_of_flower_lets_in_whom_it_names(project: Project) -> None:
     options = (
         "--auth=.*@example.com", "--auth_provider=flower.views.auth.GithubLoginHandler", "--oauth2_key=key",

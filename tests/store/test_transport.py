@@ -240,6 +240,7 @@ def test_large_messages_pass(lab: Lab) -> None:
     assert len(lab.drain(1)[0]) == 9_000_000
 
 
+@pytest.mark.long
 def test_a_message_of_50_mb_passes_in_bounded_time(lab: Lab) -> None:
     lab.consume("q")
     began_s = time.monotonic()

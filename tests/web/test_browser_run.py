@@ -102,6 +102,7 @@ def test_the_graph_goes_from_left_to_right_and_nests_as_the_file_does(crew: Team
     expect(unit(page, "polish").locator(".box-title")).to_contain_text("✓ succeeded")
 
 
+@pytest.mark.long
 def test_a_foreach_is_one_box_with_counts_that_opens(crew: Team, window: Windows) -> None:
     run = waiting(crew, NESTED, "ask")
     page = window().open_run(run.id)
@@ -146,6 +147,7 @@ def test_a_colour_changes_live_and_nothing_else_is_touched(crew: Team, window: W
     expect(page.locator("#events tr").first).to_contain_text("run.succeeded")
 
 
+@pytest.mark.long
 def test_the_timeline_shows_queue_attempts_and_waits(crew: Team, window: Windows) -> None:
     page = window().open_run(waiting(crew, NESTED, "ask").id)
     rows = page.locator("#timeline a")
@@ -161,6 +163,7 @@ def test_the_timeline_shows_queue_attempts_and_waits(crew: Team, window: Windows
     wait_until(lambda: float(asks.get_attribute("width") or 0) > width, what="the bar to grow", timeout_s=5)
 
 
+@pytest.mark.long
 def test_what_was_typed_for_one_round_is_not_sent_for_the_next(crew: Team, window: Windows) -> None:
     run = waiting(crew, ROUNDS, "ask")
     page = window().open_run(run.id)
@@ -187,6 +190,7 @@ def test_a_step_is_approved_by_its_button(crew: Team, window: Windows) -> None:
     assert run.document()["steps"]["ask"]["output"] == {"by": "Ada"}
 
 
+@pytest.mark.long
 def test_a_step_is_rejected_with_a_reason(crew: Team, window: Windows) -> None:
     run = waiting(crew, "steps: [{id: ask, wait: {signal: approval}}]", "ask")
     page = window().open_run(run.id)
@@ -214,6 +218,7 @@ def test_a_run_is_paused_resumed_and_cancelled(crew: Team, window: Windows) -> N
     expect(last).to_contain_text("Never started: the run was cancelled.")
 
 
+@pytest.mark.long
 def test_a_run_runs_again_from_a_step(crew: Team, window: Windows) -> None:
     file = crew.new_file()
     file.touch()
