@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.browser import Browser, flower, kept_link
 from tests.acceptance.project import Project
 from tests.hostile.cases import Case, all_cases
+
+_OF_A_FILE = {"camp", "crew", "signed", "wheels"}
+_OF_ALL = {"inside", "project", "stranger"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes seconds to set up is set up once: the tests that share it run in one process."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if item.path.parent == Path(__file__).parent and names & (_OF_A_FILE | _OF_ALL):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem if names & _OF_A_FILE else "watched"))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.faults.servers import Server
 from tests.hostile.cases import Case
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("secrets")]  # one process: they share what takes long to set up
+pytestmark = pytest.mark.long
 
 KEY = "sk-CANARY-1"
 LONG = "CANARY-2-" + "".join(f"{number:x}" for number in range(1000, 1060)) + "-2-YRANAC"  # cut short by who quotes it
