@@ -14,6 +14,7 @@ from orchestrator.cli.worker import agent_process
 from orchestrator.client import Client
 from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.launcher import Launcher
+from orchestrator.runtime.lifecycle import require_key
 from orchestrator.settings import mask_password
 from orchestrator.store.server_settings import require_strong_server
 from orchestrator.web.server import FlowerServer
@@ -49,6 +50,7 @@ def up(
     options.log_to_stderr(log_level, settings.log_format)
     options.treat_sigterm_as_ctrl_c()
     registry = load_agents(settings.agents)
+    require_key(settings)
     require_strong_server(settings)
     flower = None if no_flower else FlowerServer(settings, port)
     if flower:

@@ -13,6 +13,7 @@ from orchestrator.agents.loading import AgentRegistry, load_agents
 from orchestrator.cli import options
 from orchestrator.errors import UnknownAgent
 from orchestrator.runtime.app import make_app
+from orchestrator.runtime.lifecycle import require_key
 from orchestrator.runtime.supervisor import Supervisor
 from orchestrator.runtime.worker import Pool, serve
 from orchestrator.settings import Settings
@@ -55,6 +56,7 @@ def worker(
     registry = load_agents(settings.agents)
     wanted = list(dict.fromkeys(names or registry.names))
     _check_names(registry, wanted)
+    require_key(settings)
     require_strong_server(settings, may_be_away=True)
     process = agent_process(settings, registry, log_level=log_level, concurrency=concurrency, pool=cast(Pool, pool))
     Supervisor(process).run(wanted)

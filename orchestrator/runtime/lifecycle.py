@@ -15,6 +15,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.signals import worker_shutdown
 
 from orchestrator.agents.agent import Agent
+from orchestrator.errors import SettingsInvalid
 from orchestrator.identity import read_key
 from orchestrator.runtime.heartbeat import Heartbeat
 from orchestrator.runtime.keeper import Keeper, explain
@@ -119,10 +120,22 @@ def _refuse_strangers(app: Any) -> None:
             raise SystemExit(f"No agent {agent!r} in {sources}: set ORCHESTRATOR_AGENTS to the file that defines it.")
 
 
-def check_key(settings: Settings) -> None:
-    """A worker speaks for the agents it serves and checks what all others say: it needs the key of the installation."""
+def require_key(settings: Settings) -> None:
+    """A worker speaks for the agents it serves and checks what all others say: it needs the key of the installation.
+
+    Raises:
+        SettingsInvalid: it has the key of one agent.
+    """
     if settings.key_file is not None and (agent := read_key(settings.key_file).agent) is not None:
-        raise SystemExit(f"ORCHESTRATOR_KEY_FILE: that is the key of {agent}; a worker needs the installation's.")
+        raise SettingsInvalid(f"ORCHESTRATOR_KEY_FILE: that is the key of {agent}; a worker needs the installation's.")
+
+
+def check_key(settings: Settings) -> None:
+    """The same where Celery starts the worker, which tells what leads out of it."""
+    try:
+        require_key(settings)
+    except SettingsInvalid as error:
+        raise SystemExit(error.message) from None
     if settings.key_file is None and not settings.embedded:
         log.warning("messages are not signed: whoever may write to the server can speak for any agent (%s)", ADVICE)
 

@@ -92,6 +92,8 @@ def _live(run: Callable[[], int], in_child: Callable[[], None]) -> NoReturn:
         _detach_streams()
         code = run()
     except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except OrchestratorError as error:
         print(error.message, file=sys.stderr)

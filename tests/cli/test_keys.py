@@ -101,3 +101,15 @@ def test_a_worker_says_once_that_messages_are_not_signed(
         check_key(Settings(key_file=None, url="redis://elsewhere"))
     (line,) = caplog.messages
     assert line.startswith("messages are not signed: whoever may write to the server can speak for any agent")
+
+
+@pytest.mark.parametrize("command", ["worker", "up"])
+def test_a_worker_refuses_the_key_of_one_agent(
+    command: str, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    write_key(tmp_path / "ada.key", read_key(key_file).of("ada"))
+    monkeypatch.setenv("ORCHESTRATOR_KEY_FILE", str(tmp_path / "ada.key"))
+    (tmp_path / "team.py").write_text("from orchestrator import Agent\nada = Agent('ada')\n")
+    assert main([command, "--agents", str(tmp_path / "team.py")]) == 2
+    told = capsys.readouterr().err
+    assert told == "ORCHESTRATOR_KEY_FILE: that is the key of ada; a worker needs the installation's.\n"
