@@ -186,6 +186,8 @@ def _translated(error: redis.RedisError, url: str) -> OrchestratorError | None:
         return StoreUnavailable(f"The server {masked} does not permit it: {_reason(error, url)}", url=masked)
     if isinstance(error, redis.OutOfMemoryError):
         return QueueFull(f"The server {masked} has no memory left for new work", url=masked)
+    if "DB index is out of range" in str(error):
+        return StoreUnavailable(f"The server {masked} has no such database", url=masked)
     if "WRONGTYPE" in str(error):
         told = "holds a key that is none of ours under one of our names: does something else write to this database?"
         return StoreUnavailable(f"The server {masked} {told}", url=masked)
@@ -217,9 +219,16 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
         if parts.scheme in ("unix", "redis+socket"):
             options |= {"path": unquote(parts.path), **_login(parts), **_database(parts)}
             return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=SocketConnection, **options))
-        return _timely(redis.Redis.from_url(url, socket_keepalive=True, **options))
-    except ValueError as error:  # which may quote what it takes for the port, and is the beginning of a password
-        reason = "in a password write / ? # @ as %2F %3F %23 %40" if "@" in url else error
+        if not re.fullmatch(r"/?[0-9]*", parts.path):  # redis-py would take the first database
+            raise ValueError("behind the / stands the number of a database")
+        client = _timely(redis.Redis.from_url(url, socket_keepalive=True, **options))
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)  # knows its options
+        return client
+    except (TypeError, ValueError, redis.RedisError) as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        reason = f"there is no option {unknown[1]}" if unknown else str(error)
+        if "@" in parts.path + parts.query + parts.fragment:  # what is taken for a port or an option is of a password
+            reason = "in a password write / ? # @ as %2F %3F %23 %40"
         raise SettingsInvalid(f"{mask_password(url)} is no URL of a server: {reason}") from None
 
 
