@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = "ORCHESTRATOR_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise SettingsInvalid(f"{name}: {first['msg']}") from None
+            raise SettingsInvalid(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
         return settings
 
     @property

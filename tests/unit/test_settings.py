@@ -36,3 +36,9 @@ def test_the_accounts_are_for_the_channels_of_that_database(tmp_path: Any) -> No
     write_accounts(Settings(url="redis+socket:///run/redis/6379?db=2"), folder)
     assert "&/2.celery.pidbox" in (folder / "users.acl").read_text()
     assert 'aclfile "' + str(folder).replace('"', '\\"') + '/users.acl"' in (folder / "server.conf").read_text()
+
+
+def test_a_mistake_begins_with_its_setting_and_not_with_how_it_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_URL", "http://localhost")
+    with pytest.raises(SettingsInvalid, match=r"^ORCHESTRATOR_URL: starts with none of "):
+        Settings.load()
