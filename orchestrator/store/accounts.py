@@ -75,9 +75,9 @@ class Place:
         return f"{_CONNECT} {_READ} {_WRITE} {self._store} {put} {call} (+sadd {declare})"
 
     def monitor(self) -> str:
-        """Reads the installation, hears the events, asks workers, and notes that somebody asks for metrics.
+        """Reads the installation, hears the events, asks workers, and has the journal counted for metrics.
 
-        What it may write is in the parts in brackets: kombu's lists of who listens, the answers of workers, that note.
+        What it may write is in the parts in brackets: kombu's lists of who listens, the answers of workers, the sums.
         """
         channels = f"+publish +subscribe +psubscribe +unsubscribe +punsubscribe {self._events} {self._control}"
         kombu = "~_kombu.binding* ~celeryev* ~*celery.pidbox*"
@@ -85,8 +85,8 @@ class Place:
             f" +blpop +llen +multi +exec {kombu})"  # fmt: skip
         # The pop names `unacked` among its keys also where it leaves it alone.
         pop = f"(+fcall ~unacked ~unacked_index {kombu})"
-        note = f"(+set ~{self.prefix}sums:asked)"
-        return f"{_CONNECT} {_READ} {channels} {self._store} {self._queues} {answers} {pop} {note}"
+        sums = f"(+set +hset +hsetnx +hincrby +hdel ~{self.prefix}sums ~{self.prefix}sums:*)"
+        return f"{_CONNECT} {_READ} {channels} {self._store} {self._queues} {answers} {pop} {sums}"
 
     def admin(self) -> str:
         """Everything: loads the functions, changes settings and accounts."""

@@ -85,6 +85,9 @@ def test_everything_works_with_the_accounts_as_they_are_shipped(hardened: Harden
     assert crew.client.ask("echoer", "hello", timeout_s=10) == "heard hello"
     file = str(crew.write("steps:\n  - {id: a, agent: hand, task: echo, with: {value: 1}}"))
 
+    counted = command("metrics", url=hardened.url("monitor"), folder=crew.folder)
+    assert 'runs_finished_total{' in counted.stdout, "the first who asks has everything counted" + counted.stderr
+
     by_client = [
         ["runs"], ["agents"], ["events"], ["show", run.id], ["logs", run.id], ["metrics"], ["dead"], ["handoffs"],
         ["schedule", file, "--cron", "* * * * *", "--name", "often"], ["schedules"], ["unschedule", "often"],
