@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-from orchestrator.messages import LONGEST_S
+from orchestrator.messages import LONGEST_MS
 
-LONGEST_MS = LONGEST_S * 1000
 Backoff = Literal["fixed", "linear", "exponential"]
 
 

@@ -14,7 +14,8 @@ from orchestrator.errors import MessageInvalid
 
 Json = Any
 VERSION = 1
-LONGEST_S = 366 * 86400  # of any time that a message carries
+LONGEST_S = 366 * 86400  # of any time that a message, or a file, carries
+LONGEST_MS = LONGEST_S * 1000
 MOST_RETRIES = 1000
 
 

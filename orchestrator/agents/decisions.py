@@ -22,6 +22,7 @@ from orchestrator.agents.submission import launch, order_run
 from orchestrator.agents.values import encode
 from orchestrator.errors import ChildRunFailed, LoopExhausted, NotEnough, OrchestratorError, RunNotFound, RunNotOver
 from orchestrator.ids import new_id, visible_id
+from orchestrator.messages import LONGEST_MS
 from orchestrator.records import CANCEL, OUTPUTS, START, STOP, Advance, Question, Ready, StepError
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, StepState
@@ -33,7 +34,7 @@ from orchestrator.workflow.explain import kind
 from orchestrator.workflow.expressions import evaluate_bool, render
 from orchestrator.workflow.filling import as_text
 from orchestrator.workflow.plan import ForEach, Limit, PlanStep
-from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration, parse_time
+from orchestrator.workflow.times import parse_duration, parse_time
 
 Json = Any
 PARKED_MS = 500  # how often a step that waits for a capability looks for an agent
@@ -226,7 +227,7 @@ class Decisions:
                 most_ms = wait.duration
                 if isinstance(most_ms, str):
                     most_ms = parse_duration(render(most_ms, scope, limit_s=self._limit_s))
-                if most_ms > MAX_DURATION_MS:
+                if most_ms > LONGEST_MS:
                     raise ValueError("is longer than 366d")
             elif wait.until is not None:
                 until_ms = parse_time(render(wait.until, scope, limit_s=self._limit_s))

@@ -14,6 +14,7 @@ from orchestrator.agents.values import encode
 from orchestrator.errors import HandlerOutputInvalid, LimitExceeded, MessageInvalid, ReplyNotAllowed
 from orchestrator.ids import new_id
 from orchestrator.messages import (
+    LONGEST_MS,
     LONGEST_S,
     REPLY_TYPES,
     STANDARD,
@@ -160,7 +161,7 @@ def draft_handoff(
 def _check_times(delay_s: float | None, at_ms: int | None) -> None:
     if delay_s is not None and not 0 <= delay_s <= LONGEST_S:
         raise MessageInvalid(f"delay is {delay_s}; write seconds from 0 to {LONGEST_S:,}", field="delay")
-    if at_ms is not None and not -_PAST_MS <= at_ms - time.time() * 1000 <= LONGEST_S * 1000:
+    if at_ms is not None and not -_PAST_MS <= at_ms - time.time() * 1000 <= LONGEST_MS:
         raise MessageInvalid(f"at: {_shown(at_ms)} is in the past, or more than a year ahead", field="at")
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.messages import LONGEST_MS
 from orchestrator.names import NAME, wrong_address
 from orchestrator.workflow.template import shorten
-from orchestrator.workflow.times import MAX_DURATION_MS, parse_duration
+from orchestrator.workflow.times import parse_duration
 
 Json = Any
 
@@ -25,7 +26,7 @@ def _text(value: Any) -> Any:
 def _wait_for(value: Any) -> Any:
     if isinstance(value, str) and "${{" in value:
         return value
-    if (found := parse_duration(value)) > MAX_DURATION_MS:
+    if (found := parse_duration(value)) > LONGEST_MS:
         raise ValueError(f"must be no longer than 366d, and is {value!r}")
     return found
 
@@ -35,7 +36,7 @@ def _rate(value: Any) -> Any:
     if not found or int(found[1]) < 1 or parse_duration(found[2]) < 1:
         raise ValueError(f"{shorten(repr(value), 60)} is no rate; write it as 60/1m or 5/1s")
     starts, time_ms = int(found[1]), parse_duration(found[2])
-    if starts > MAX_STARTS or time_ms > MAX_DURATION_MS:
+    if starts > MAX_STARTS or time_ms > LONGEST_MS:
         raise ValueError(f"must be at most {MAX_STARTS:,} in at most 366d, and is {value!r}")
     return starts, time_ms
 
@@ -49,9 +50,9 @@ def _address(value: str) -> str:
 MAX_STARTS = 1_000_000
 SIGNAL_NAME = re.compile(r"^[A-Za-z0-9_.:-]{1,100}$")
 #: Milliseconds, written `500ms 30s 5m 24h 7d`.
-Duration = Annotated[int, BeforeValidator(parse_duration), Field(le=MAX_DURATION_MS)]
+Duration = Annotated[int, BeforeValidator(parse_duration), Field(le=LONGEST_MS)]
 #: A time-out: a duration that is not zero.
-Timeout = Annotated[int, BeforeValidator(parse_duration), Field(ge=1, le=MAX_DURATION_MS)]
+Timeout = Annotated[int, BeforeValidator(parse_duration), Field(ge=1, le=LONGEST_MS)]
 #: A duration, or an expression that gives one.
 WaitFor = Annotated[int | str, BeforeValidator(_wait_for)]
 #: (starts, in so many milliseconds), written `60/1m`.

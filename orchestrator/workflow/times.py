@@ -6,11 +6,9 @@ import re
 from datetime import datetime
 from typing import Any
 
-from orchestrator.messages import LONGEST_S
 from orchestrator.workflow.template import shorten
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-MAX_DURATION_MS = LONGEST_S * 1000
 
 
 def parse_duration(value: Any) -> int:

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator import RetryLater
 from orchestrator.agents.failures import asked_for_ms
-from orchestrator.backoff import LONGEST_MS, retry_delay_ms
-from orchestrator.messages import LONGEST_S
+from orchestrator.backoff import retry_delay_ms
+from orchestrator.messages import LONGEST_MS, LONGEST_S
 
 
 @pytest.mark.parametrize(
