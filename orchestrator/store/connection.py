@@ -203,6 +203,9 @@ def _reason(error: Exception, url: str) -> str:
     return text.replace(password, "***") if password else text
 
 
+_CUT_PASSWORD = re.compile(r"://[^/?#]*[/?#].*@")
+
+
 def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
     options: dict[str, Any] = {
         "decode_responses": True,
@@ -212,8 +215,8 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
         "retry": Retry(NoBackoff(), 0),  # redis-py would send a command again that may have worked
         "command_packer": Packer(),
     }
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         if parts.scheme == "sentinel":
             return _sentinel_client(parts, options)
         if parts.scheme in ("unix", "redis+socket"):
@@ -227,7 +230,7 @@ def _client(url: str, *, answer_s: float, connect_s: float) -> redis.Redis:
     except (TypeError, ValueError, redis.RedisError) as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         reason = f"there is no option {unknown[1]}" if unknown else str(error)
-        if "@" in parts.path + parts.query + parts.fragment:  # what is taken for a port or an option is of a password
+        if _CUT_PASSWORD.search(url):  # what is taken for a port or an option is of a password
             reason = "in a password write / ? # @ as %2F %3F %23 %40"
         raise SettingsInvalid(f"{mask_password(url)} is no URL of a server: {reason}") from None
 

@@ -122,6 +122,7 @@ def test_a_url_that_makes_no_sense_is_a_setting_to_mend(wrong: str) -> None:
         ("rediss://:pw@localhost:1/0?ssl_cert_reqs=bogus", "Invalid SSL Certificate Requirements Flag: bogus"),
         ("redis://:pw@localhost:1/abc", "behind the / stands the number of a database"),
         ("redis://:pw@localhost:70000/0", "Port out of range 0-65535"),
+        ("redis://:pw@[localhost:1/0", "Invalid IPv6 URL"),
     ],
 )
 def test_what_is_wrong_with_a_url_is_told_before_anybody_connects(wrong: str, told: str) -> None:
@@ -135,7 +136,10 @@ def test_a_database_that_the_server_has_not_is_one_clear_line(url: str) -> None:
         connect(f"{url}?db=9999", deadline_s=5)
 
 
-@pytest.mark.parametrize("wrong", ["redis://:pa/55@host:1/0", "sentinel://me:pa#55@host:1/main", "redis://:pa?55@host", "redis://:x?pa=5@h/0"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["redis://:pa/55@host:1/0", "sentinel://me:pa#55@host:1/main", "redis://:pa?55@host", "redis://:x?pa=5@h/0"],
+)
 def test_a_password_that_cannot_stand_in_a_url_is_not_told(wrong: str) -> None:
     with pytest.raises(SettingsInvalid) as caught:
         connect(wrong, deadline_s=1)
